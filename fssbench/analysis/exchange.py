@@ -6,13 +6,16 @@ measured is p.  This holds for any number of queries and however unlike they are
 estimates a spread, errs where a few queries carry most of the difference: they are large, or they are
 asked more often than others.
 
-Most draws are far from the difference that was measured.  So every draw is estimated first, with a bound of its error,
-and only those that are too close to decide are computed.  p is the same as if all were.
+All couples share the sums that a draw needs: for each method and class the sum over queries of its intersections, and
+of its unions, each query with the sign of the draw.  They are one matrix product per class, exact as all are whole.
+
+Most draws are far from the difference that was measured.  So every draw is estimated from these sums, with a bound of
+the error, and only those that are too close to decide are computed.  p is the same as if all were.
 
 The estimate is linear.  Let I and U be half of the sums of both methods' intersections and unions of a class, and let
-i and u be half of the sum over its queries of A minus B, each query with the sign of its draw.  Then A minus B of that
+i and u be half of the sums of A minus those of B, with the signs of the draw.  Then A minus B of that
 draw is (I + i) / (U + u) - (I - i) / (U - u) = 2 (i - u I / U) / U / (1 - (u / U)**2).  The last factor is close to 1,
-and without it the difference is a sum over queries: all couples and draws are one matrix product.
+and without it the difference is a weighted sum: all couples and draws are one matrix product.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fssbench.analysis.exchange_draws import draw_exchanges, unpack_signs
 from fssbench.analysis.parallel import map_in_threads
+from fssbench.analysis.resampling import LARGEST_EXACT
 from fssbench.analysis.statistics import plan_generator, sum_by_cluster
 from fssbench.contracts.results import RunResult
 from fssbench.metrics import select_scored_classes
@@ -34,19 +39,15 @@ from fssbench.metrics import select_scored_classes
 Folds = Sequence[tuple[RunResult, RunResult]]
 """The runs of A and B for each fold, on the same episodes."""
 _Rows = NDArray[np.int64]
-_BLOCK = 2_000_000
-"""Bits drawn at once, one byte each.  Another number would draw others."""
+_Floats = NDArray[np.float64]
 _TOGETHER = 1024
-"""Draws of which all couples are computed at once, so that their sums stay in a processor's cache."""
-_MOST_QUERIES = 256
-"""Queries of the classes that are in one matrix product; a class that has more is in one of its own.  Sums of fewer
-numbers have a smaller error, and the sums of many small products take longer."""
+"""Draws of which all couples are computed at once, so that their sums stay in a processor's cache; a multiple of 8."""
+_MOST_EXACT = 1 << 18
+"""Numbers of one kind that are in memory while draws are computed exactly."""
 _ROUNDING = 1e-9
 """Differences that are closer than this, in points, count as equal."""
-_UNIT = float(np.finfo(np.float32).eps) / 2 * 1.01
-"""Error of one operation in single precision; a sum of n numbers has at most n of these."""
 _OTHER_ROUNDINGS = 64
-"""Roundings of an estimate besides those of the sums over queries and classes: weights, folds, bounds."""
+"""Roundings of an estimate besides those of its sum: weights, bounds."""
 _WIDEST = 0.9
 """Largest bound of the share u / U of an exchange for which an estimate is used."""
 
@@ -65,270 +66,284 @@ def exchange_p(couples: Sequence[Folds], *, draws: int, seed: int) -> list[float
     Returns:
         Two-sided p of each couple, at least 1 / (draws + 1): the outcome as measured is one of them.
     """
-    alike: dict[Any, list[tuple[int, RunResult, RunResult]]] = {}
+    keys: dict[int, Any] = {}
+    families: dict[tuple[Any, ...], list[int]] = {}
     for place, folds in enumerate(couples):
-        for a, b in folds:
-            episodes = (a.class_ids.tobytes(), a.queries)
-            key = (a.plan_sha256, a.absent_rule, a.classes, a.whole, *episodes)
-            alike.setdefault(key, []).append((place, a, b))
-    plans = [_PlanDraws(members, draws, seed) for members in alike.values()]
-    measured = np.zeros(len(couples))
-    rough, errors = (np.zeros((len(couples), draws), dtype=np.float32) for _ in range(2))
-    for plan, estimate in zip(plans, map_in_threads(_PlanDraws.estimate, plans), strict=True):
-        for number, (place, gap) in enumerate(zip(plan.places, plan.measure(), strict=True)):
-            measured[place] += gap
-            rough[place] += estimate.gaps[number]
-            errors[place] += estimate.bound_error(number)
-    limits = np.abs(measured) - _ROUNDING * len(plans)
+        for a, _ in folds:
+            if id(a) not in keys:
+                episodes = (a.class_ids.tobytes(), a.queries)
+                keys[id(a)] = (a.plan_sha256, a.absent_rule, a.classes, a.whole, *episodes)
+        families.setdefault(tuple(keys[id(a)] for a, _ in folds), []).append(place)
+    plans = len({key for on_plans in families for key in on_plans})
     reached = np.zeros(len(couples), dtype=np.int64)
-    doubtful = []
-    for place, (limit, error, differences) in enumerate(zip(limits, errors, rough, strict=True)):
-        excess = np.abs(differences) - limit
-        is_near = np.abs(excess) <= error
-        reached[place] = np.count_nonzero((excess > 0) & ~is_near)
-        doubtful.append(np.flatnonzero(is_near))
-    places = np.repeat(np.arange(len(couples)), [len(near) for near in doubtful])
-    exact = np.zeros(len(places))
-    if len(places):
-        for plan in plans:
-            plan.add_exact(places, np.concatenate(doubtful), exact)
-    reached += np.bincount(places[np.abs(exact) >= limits[places]], minlength=len(couples))
+    for on_plans, places in families.items():
+        family = _Family([couples[place] for place in places], on_plans, draws, seed, _ROUNDING * plans)
+        reached[places] = family.count_reached()
     return [float(p) for p in (reached + 1) / (draws + 1)]
 
 
-class _PlanDraws:
-    """The couples of one plan, and every draw of their exchanges, made as often as it is asked for.
+class _Family:
+    """Couples whose folds are on the same plans, and every draw of their exchanges.
 
     Args:
-        members: place of each couple among all, and its runs A and B; a couple comes once per fold.
+        couples: what is compared.
+        plans: what distinguishes the plan of each fold from others; folds of one plan share its draws.
         draws: number of draws.
         seed: seed of the draws.
+        tolerance: points by which a draw may fall short of the measured difference and still reach it.
     """
 
-    def __init__(self, members: Sequence[tuple[int, RunResult, RunResult]], draws: int, seed: int) -> None:
-        runs = list({id(run): run for _, *both in members for run in both}.values())
-        row = {id(run): n for n, run in enumerate(runs)}
-        self.places = [place for place, *_ in members]
-        self._a = np.array([row[id(a)] for _, a, _ in members])
-        self._b = np.array([row[id(b)] for _, _, b in members])
-        self._runs = len(runs)
-        self._draws, self._seed = draws, seed
-        first = runs[0]
-        self._stream = f"exchange {first.plan_sha256}"
-        self._excluding = first.absent_rule == "exclude"
-        classes = select_scored_classes(first.classes, first.class_ids, whole=first.whole)
-        counts = np.hstack([run.inter[:, 1:] for run in runs] + [run.union[:, 1:] for run in runs])
-        queries = np.unique(np.asarray(first.queries), return_inverse=True)[1]
-        self._sums = [sum_by_cluster(queries[m], counts[m]) for m in (first.class_ids == c for c in classes)]
-
-        # with a query that has a pixel in every run, a class has one in every draw
-        self._always_there = [bool((s[:, len(runs) :] > 0).all(axis=1).any()) for s in self._sums]
-
-    def measure(self) -> NDArray[np.float64]:
-        """Compute the (couples) differences as measured, without any exchange, in points."""
-        sides = [_Side.empty(len(self.places), self._excluding) for _ in "ab"]
-        for sums in self._sums:
-            inter, union = np.split(sums.sum(axis=0), 2)
-            for side, own in zip(sides, (self._a, self._b), strict=True):
-                side.add(inter[own], union[own])
-        return self._compute_gaps(sides)
-
-    @cached_property
-    def _has_estimate(self) -> bool:
-        """Whether every class counts in the mean of every draw."""
-        return bool(self._sums) and (all(self._always_there) or not self._excluding)
-
-    def estimate(self) -> _Estimate:
-        """Estimate the differences of every couple in every draw."""
-        couples = len(self.places)
-        gaps = np.zeros((couples, self._draws), dtype=np.float32)
-        if not self._has_estimate:
-            no_bound = np.full((self._runs, self._draws), math.inf, dtype=np.float32)
-            return _Estimate(gaps, np.full(couples, math.inf), no_bound, no_bound, self._a, self._b, 1)
-        cubes = np.zeros((2, self._runs, self._draws), dtype=np.float32)
-        rounding = np.full(couples, _ROUNDING / 10)
-        groups = self._group_classes()
-        for classes in groups:
-            lines = [_Lines.make(self._sums[k], self._a, self._b, len(self._sums)) for k in classes]
-            weights = np.hstack([line.couples for line in lines])
-            roundings = weights.shape[1] + len(groups) + _OTHER_ROUNDINGS
-            rounding += roundings * _UNIT * np.abs(weights).sum(axis=1, dtype=np.float64)
-            for start in range(0, self._draws, _TOGETHER):
-                part = slice(start, min(start + _TOGETHER, self._draws))
-                exchanged = np.concatenate([self._unpack(k, part) for k in classes], axis=1)
-                signs = (1 - 2 * exchanged.view(np.int8)).astype(np.float32).T
-                gaps[:, part] += weights @ signs
-                ends = np.cumsum([len(self._sums[k]) for k in classes])
-                for line, own in zip(lines, np.split(signs, ends[:-1]), strict=True):
-                    inter, union = np.split(np.abs(line.runs @ own) + line.slack, 2)
-                    inter += line.largest_iou * union
-                    cubes[0, :, part] += inter * inter * inter
-                    cubes[1, :, part] += union * union * union
-        sizes, widths = np.cbrt(cubes)
-        return _Estimate(gaps, rounding, sizes, widths, self._a, self._b, 200.2 / len(self._sums))
-
-    def _group_classes(self) -> list[list[int]]:
-        """Group the classes in order, so that those of a group have at most `_MOST_QUERIES`."""
-        groups: list[list[int]] = []
-        queries = 0
-        for k, sums in enumerate(self._sums):
-            queries += len(sums)
-            if not groups or queries > _MOST_QUERIES:
-                groups.append([])
-                queries = len(sums)
-            groups[-1].append(k)
-        return groups
-
-    def add_exact(
-        self, places: NDArray[np.int64], draws: NDArray[np.int64], totals: NDArray[np.float64]
+    def __init__(
+        self, couples: Sequence[Folds], plans: Sequence[object], draws: int, seed: int, tolerance: float
     ) -> None:
-        """Add the differences on this plan for some draws of some couples, in points.
+        sides = [[tuple(pair[side] for pair in folds) for folds in couples] for side in (0, 1)]
+        methods = {tuple(map(id, method)): method for method in (*sides[0], *sides[1])}
+        row = {key: n for n, key in enumerate(methods)}
+        self._a, self._b = (np.array([row[tuple(map(id, m))] for m in side]) for side in sides)
+        self._methods = len(methods)
+        self._draws = draws
+        shared: dict[object, list[NDArray[np.uint8]]] = {}
+        self._classes: list[_Class] = []
+        self._folds: list[slice] = []
+        for plan, runs in zip(plans, zip(*methods.values(), strict=True), strict=True):
+            parts = _sum_queries(runs)
+            if parts and plan not in shared:
+                rng = plan_generator(seed, f"exchange {runs[0].plan_sha256}")
+                shared[plan] = [draw_exchanges(len(part), draws, rng) for part in parts]
+            if parts:
+                self._folds.append(slice(len(self._classes), len(self._classes) + len(parts)))
+                excluding = runs[0].absent_rule == "exclude"
+                self._classes += [
+                    _Class.make(part, bits, len(parts), excluding)
+                    for part, bits in zip(parts, shared[plan], strict=True)
+                ]
+        exact = all(part.largest < LARGEST_EXACT for part in self._classes)
+        self._kind: Any = np.float32 if exact else np.float64
+        self._totals = np.array([part.totals for part in self._classes]).reshape(-1, 2, self._methods)
+        kept = self._totals[:, :, self._a] - self._totals[:, :, self._b]
+        self._limits = np.abs(self._compute_gaps(self._a, self._b, kept)) - tolerance
+
+    def count_reached(self) -> NDArray[np.int64]:
+        """Count for each couple the draws whose difference is as large as the one measured."""
+        line = (
+            _Line.make(self._classes, self._totals, self._a, self._b, self._kind) if self._is_linear else None
+        )
+        counts = [part.counts.astype(self._kind) for part in self._classes]
+        reached = np.zeros(len(self._a), dtype=np.int64)
+        for some in map_in_threads(
+            lambda start: self._count(start, counts, line), range(0, self._draws, _TOGETHER)
+        ):
+            reached += some
+        return reached
+
+    @property
+    def _is_linear(self) -> bool:
+        """Whether every class counts in the mean of every draw, so that differences can be estimated."""
+        return all(part.always_there or not part.excluding for part in self._classes)
+
+    def _count(self, start: int, counts: Sequence[NDArray[Any]], line: _Line | None) -> NDArray[np.int64]:
+        """Count for each couple those of the draws from `start` on that reach the difference measured."""
+        draws = min(_TOGETHER, self._draws - start)
+        sums = np.empty((len(counts), 2, self._methods, draws), dtype=self._kind)
+        part = slice(start // 8, -(-(start + draws) // 8))
+        for place, (one, own) in enumerate(zip(self._classes, counts, strict=True)):
+            signs = unpack_signs(one.exchanged[:, part], self._kind)[:, :draws]
+            np.matmul(own, signs, out=sums[place].reshape(-1, draws))
+        if line is None:
+            couple, draw = (index.ravel() for index in np.indices((len(self._a), draws)))
+            reached = np.zeros(len(self._a), dtype=np.int64)
+        else:
+            reached, couple, draw = line.decide(sums, self._limits)
+        most = max(1, _MOST_EXACT // max(1, len(counts)))
+        for first in range(0, len(couple), most):
+            some, at = couple[first : first + most], draw[first : first + most]
+            a, b = self._a[some], self._b[some]
+            gaps = self._compute_gaps(a, b, _subtract(sums, a, b, at))
+            reached += np.bincount(some[np.abs(gaps) >= self._limits[some]], minlength=len(reached))
+        return reached
+
+    def _compute_gaps(self, a: _Rows, b: _Rows, kept: _Floats) -> _Floats:
+        """Compute A minus B in points; a draw without a figure shows no difference.
 
         Args:
-            places: (n) couple of each, in ascending order.
-            draws: (n) draw of each.
-            totals: (n) sums to add to.
+            a: (n) row of A of each difference.
+            b: (n) row of B.
+            kept: (classes, 2, n) sum of A minus that of B, with the signs of the draw.
         """
-        ends = np.searchsorted(places, np.add.outer([0, 1], self.places))
-        entries = np.concatenate([np.arange(*both) for both in ends.T])
-        if not len(entries):
-            return
-        member = np.repeat(np.arange(len(self.places)), ends[1] - ends[0])
-        order = np.argsort(draws[entries], kind="stable")
-        entries, member = entries[order], member[order]
-        a, b = self._a[member], self._b[member]
-        wanted, column = np.unique(draws[entries], return_inverse=True)
-        for start in range(0, len(wanted), _TOGETHER):
-            part = slice(*np.searchsorted(column, [start, start + _TOGETHER]))
-            at = column[part] - start
-            sides = [_Side.empty(len(at), self._excluding) for _ in "ab"]
-            for k, sums in enumerate(self._sums):
-                exchanged = self._unpack(k, wanted[start : start + _TOGETHER]).T
-                turned = sums.T @ exchanged.astype(np.float64)
-                kept = sums.sum(axis=0)[:, None] - turned
-                (kept_i, kept_u), (turned_i, turned_u) = np.split(kept, 2), np.split(turned, 2)
-                for side, own, other in zip(sides, (a[part], b[part]), (b[part], a[part]), strict=True):
-                    inter = kept_i[own, at] + turned_i[other, at]
-                    side.add(inter, kept_u[own, at] + turned_u[other, at])
-            np.add.at(totals, entries[part], self._compute_gaps(sides))
+        both = self._totals[:, :, a] + self._totals[:, :, b]
+        gaps = np.zeros(len(a))
+        for fold in self._folds:
+            means = []
+            for twice in (both[fold] + kept[fold], both[fold] - kept[fold]):
+                inter, union = twice[:, 0] / 2, twice[:, 1] / 2
+                ious = (inter / np.maximum(union, 1)).sum(axis=0)
+                number = (union > 0).sum(axis=0) if self._classes[fold.start].excluding else len(union)
+                with np.errstate(invalid="ignore"):
+                    means.append(ious / number * 100)
+            gaps += np.nan_to_num(means[0] - means[1], nan=0.0)
+        return gaps
 
-    def _compute_gaps(self, sides: Sequence[_Side]) -> NDArray[np.float64]:
-        """Compute A minus B; a draw without a figure shows no difference."""
-        a, b = (side.mean(len(self._sums)) for side in sides)
-        return np.nan_to_num(a - b, nan=0.0)
 
-    def _unpack(self, k: int, chosen: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return (chosen draws, queries) of a class: 1 for a query that is exchanged, otherwise 0."""
-        return np.unpackbits(self._exchanged[k][chosen], axis=1, count=len(self._sums[k]))
+def _sum_queries(runs: Sequence[RunResult]) -> list[_Floats]:
+    """Sum the foreground counts of runs on one plan: for each class (queries, 2, runs) intersections and unions."""
+    first = runs[0]
+    counts = np.hstack([run.inter[:, 1:] for run in runs] + [run.union[:, 1:] for run in runs])
+    queries = np.unique(np.asarray(first.queries), return_inverse=True)[1]
+    rows = [
+        first.class_ids == c for c in select_scored_classes(first.classes, first.class_ids, whole=first.whole)
+    ]
+    return [sum_by_cluster(queries[chosen], counts[chosen]).reshape(-1, 2, len(runs)) for chosen in rows]
+
+
+def _subtract(sums: NDArray[Any], a: _Rows, b: _Rows, draw: _Rows) -> _Floats:
+    """Subtract the (classes, 2, n) sums of B from those of A, in the draw of each of n differences."""
+    flat = sums.reshape(*sums.shape[:2], sums.shape[2] * sums.shape[3])
+    one, other = (np.take(flat, row * sums.shape[3] + draw, axis=2).astype(np.float64) for row in (a, b))
+    return np.subtract(one, other, out=one)
+
+
+@dataclass(frozen=True, eq=False)
+class _Class:
+    """The counts of all methods in one class of one fold, by query."""
+
+    counts: _Floats
+    """(2 x methods, queries) intersections, then unions, less those of the mean method: differences stay the same,
+    and the sums are smaller."""
+    totals: _Floats
+    """(2, methods) sums over the queries."""
+    exchanged: NDArray[np.uint8]
+    """(queries, draws / 8) bits, see `draw_exchanges`."""
+    scale: float
+    """Points of an IoU of 1 in the mean over the classes of the fold."""
+    excluding: bool
+    """Whether the class is left out of the mean of a draw that has no pixel of it."""
+    always_there: bool
+    """Whether each draw is sure to have a pixel of the class: one of its queries has one in every run."""
+
+    @classmethod
+    def make(cls, sums: _Floats, exchanged: NDArray[np.uint8], classes: int, excluding: bool) -> _Class:
+        """Make it from the (queries, 2, methods) sums by query of one class of so many."""
+        moved = sums - np.rint(sums.mean(axis=2, keepdims=True))
+        counts = np.ascontiguousarray(moved.reshape(len(sums), -1).T)
+        there = bool((sums[:, 1] > 0).all(axis=1).any())
+        return cls(counts, sums.sum(axis=0), exchanged, 100 / classes, excluding, there)
 
     @cached_property
-    def _exchanged(self) -> list[NDArray[np.uint8]]:
-        """(draws, queries / 8) bits of each class that say which queries a draw exchanges, always the same."""
-        rng = plan_generator(self._seed, self._stream)
-        return [_draw_exchanges(len(sums), self._draws, rng) for sums in self._sums]
+    def spans(self) -> _Floats:
+        """(2, methods) largest absolute value that a sum over the queries can have, with any signs."""
+        return np.asarray(np.abs(self.counts).sum(axis=1).reshape(2, -1))
+
+    @property
+    def largest(self) -> float:
+        """Largest absolute value of any sum."""
+        return float(self.spans.max(initial=0))
 
 
 @dataclass(frozen=True, eq=False)
-class _Estimate:
-    """Estimates of the differences of a plan's couples, and what bounds their errors.
+class _Line:
+    """The linear estimate of every couple's difference, and what bounds its error.
 
-    The difference of a class, without the last factor, is at most x = 200 |i - u I / U| / U / classes points, and the
-    factor differs from 1 by w**2 / (1 - w**2), where w = |u| / U.  The sum of x w**2 over classes is at most |x| |w|**2
-    with norms to the third power, by Hoelder's inequality.  Those of a couple are at most the sum of both runs' norms,
-    each run being compared with the mean run.  So a bound takes a few operations per couple instead of per class.
+    The difference of a class, without the last factor, is x points, and the factor differs from 1 by w**2 / (1 - w**2),
+    where w = |u| / U.  The sum of |x| w**2 over classes is at most |x| |w|**2 with norms to the third power, by
+    Hoelder's inequality.  Those of a couple are at most the sum of both methods' norms, each method being compared with
+    the mean method.  So a bound takes a few operations per couple instead of per class.
     """
 
-    gaps: NDArray[np.float32]
-    """(couples, draws) estimated differences in points; 0 if there is no estimate."""
-    rounding: NDArray[np.float64]
-    """(couples) what single precision adds to the error, in points."""
-    sizes: NDArray[np.float32]
-    """(runs, draws) norm of x of each run, per (200 / classes) points."""
-    widths: NDArray[np.float32]
-    """(runs, draws) norm of w of each run."""
-    a: NDArray[np.int64]
-    """(couples) row of A."""
-    b: NDArray[np.int64]
-    scale: float
-    """Points that a norm of 1 stands for: 200 / classes, with a little for the rounding of these bounds."""
-
-    def bound_error(self, number: int) -> NDArray[np.float32]:
-        """Bound the error of every draw of a couple in points; infinite if there is no estimate."""
-        a, b = self.a[number], self.b[number]
-        squares = (self.widths[a] + self.widths[b]) ** 2
-        with np.errstate(all="ignore"):
-            errors = (self.sizes[a] + self.sizes[b]) * squares / (1 - squares) * self.scale
-        errors[~((squares < _WIDEST**2) & np.isfinite(errors))] = math.inf
-        return errors + np.float32(self.rounding[number])
-
-
-@dataclass(frozen=True, eq=False)
-class _Lines:
-    """What each query of a class adds to the estimates, and to what bounds their errors."""
-
-    couples: NDArray[np.float32]
-    """(couples, queries) of the difference in points."""
-    runs: NDArray[np.float32]
-    """(2 x runs, queries) half of each run's intersection, then of its union, less those of the mean run; all divided
-    by the smallest U of a couple."""
-    slack: NDArray[np.float32]
-    """(2 x runs, 1) bound of the rounding of a sum over queries of `runs`, with any signs."""
-    largest_iou: np.float32
-    """Largest I / U of a couple."""
+    a: _Rows
+    b: _Rows
+    weights: NDArray[Any]
+    """(couples, 2 x classes) what a sum of A adds to the estimate in points, and a sum of B takes away: those of the
+    intersections and of the unions of the first class, then of the next."""
+    rounding: _Floats
+    """(couples) what the rounding of the estimate adds to its error, in points."""
+    scales: NDArray[Any]
+    """(classes, 3) by which a method's |sum of unions| gives its w, its |sum of intersections| its x, and w its x."""
 
     @classmethod
-    def make(cls, sums: NDArray[np.float64], a: _Rows, b: _Rows, classes: int) -> _Lines:
-        """Make them from the (queries, 2 x runs) sums of a class, for couples of the rows a and b."""
-        inter, union = np.split(sums.T, 2)
-        halves = [(k.sum(axis=1)[a] + k.sum(axis=1)[b])[:, None] / 2 for k in (inter, union)]
-        smallest = float(halves[1].min(initial=math.inf, where=halves[1] > 0))
-        ious = halves[0] / np.maximum(halves[1], 0.5)  # without a pixel all counts are 0
-        gaps = (inter[a] - inter[b] - ious * (union[a] - union[b])) / np.maximum(halves[1], 0.5)
-        runs = np.vstack([k - k.mean(axis=0) for k in (inter, union)]) / (2 * smallest)
+    def make(cls, classes: Sequence[_Class], totals: _Floats, a: _Rows, b: _Rows, kind: Any) -> _Line:
+        """Make it for couples of the methods a and b, in a number type."""
+        halves = (totals[:, :, a] + totals[:, :, b]) / 2
+        unions = np.maximum(halves[:, 1], 0.5)  # without a pixel all counts are 0
+        ious = halves[:, 0] / unions
+        points = np.array([one.scale for one in classes])[:, None]
+        weights = np.stack([points / unions, -ious * points / unions], axis=1).reshape(-1, len(a)).T
+        spans = np.array([one.spans for one in classes]).reshape(-1, totals.shape[2])
+        reach = (np.abs(weights) * (spans[:, a] + spans[:, b]).T).sum(axis=1)
+        unit = float(np.finfo(kind).eps) / 2 * 1.01
+        smallest = np.min(halves[:, 1], axis=1, initial=math.inf, where=halves[:, 1] > 0)
+        highest = ious.max(axis=1, initial=0) + 1e-6
+        scales = np.stack([0.5 / smallest, points[:, 0] / smallest, 2 * highest * points[:, 0]], axis=1)
         return cls(
-            couples=(gaps * (100 / classes)).astype(np.float32),
-            runs=runs.astype(np.float32),
-            slack=((len(sums) + _OTHER_ROUNDINGS) * _UNIT * np.abs(runs).sum(axis=1, keepdims=True)).astype(
-                np.float32
-            ),
-            largest_iou=np.float32(ious.max(initial=0) + 1e-6),
+            a,
+            b,
+            np.ascontiguousarray(weights, dtype=kind),
+            (weights.shape[1] + _OTHER_ROUNDINGS) * unit * reach + _ROUNDING / 10,
+            scales.astype(kind),
         )
 
+    @cached_property
+    def _partners(self) -> list[tuple[int, _Rows, _Rows]]:
+        """Each method with the couples in which it is A, and those in which it is B."""
+        methods = np.union1d(self.a, self.b).tolist()
+        return [(m, np.flatnonzero(self.a == m), np.flatnonzero(self.b == m)) for m in methods]
 
-@dataclass(frozen=True)
-class _Side:
-    """One method's mIoU on some draws, class by class."""
+    def decide(self, sums: NDArray[Any], limits: _Floats) -> tuple[NDArray[np.int64], _Rows, _Rows]:
+        """Count the draws that surely reach a limit, and list those that are too close to decide.
 
-    ious: NDArray[np.float64]
-    """(draws) sum over the classes so far."""
-    present: NDArray[np.float64] | None
-    """(draws) classes with a pixel; None if classes without one count as 0 in the mean."""
+        Args:
+            sums: (classes, 2, methods, draws) sums with the signs of some draws.
+            limits: (couples) absolute differences to reach, in points.
 
-    @classmethod
-    def empty(cls, draws: int, excluding: bool) -> _Side:
-        """Make the sum over no class; `excluding` says whether classes without a pixel are left out of the mean."""
-        return cls(np.zeros(draws), np.zeros(draws) if excluding else None)
+        Returns:
+            The (couples) counts, and couple and draw of each undecided one.
+        """
+        sizes, widths = self._sum_cubes(sums)
+        size, width = (np.cbrt(cubes.max(axis=1).astype(np.float64)) for cubes in (sizes, widths))
+        rounding = self.rounding + np.abs(limits) * np.finfo(np.float32).eps
+        errors = _bound_errors(size[self.a] + size[self.b], width[self.a] + width[self.b], rounding)
+        slack = errors[:, None].astype(sums.dtype)
+        excess = np.abs(self._estimate(sums)) - limits[:, None].astype(sums.dtype)
+        reached = np.count_nonzero(excess > slack, axis=1)
+        couple, draw = np.nonzero(np.abs(excess) <= slack)
+        # the bound of the draw itself is narrower than that of all draws
+        size, width = (
+            np.add(*(np.cbrt(cubes[own[couple], draw].astype(np.float64)) for own in (self.a, self.b)))
+            for cubes in (sizes, widths)
+        )
+        narrow = _bound_errors(size, width, rounding[couple])
+        near = excess[couple, draw]
+        reached += np.bincount(couple[near > narrow], minlength=len(limits))
+        open_still = np.abs(near) <= narrow
+        return reached, couple[open_still], draw[open_still]
 
-    def add(self, inter: NDArray[np.float64], union: NDArray[np.float64]) -> None:
-        """Add a class from its (draws) sums; both arrays are overwritten."""
-        if self.present is not None:
-            np.add(self.present, union > 0, out=self.present)
-        np.maximum(union, 1, out=union)
-        np.divide(inter, union, out=inter)
-        np.add(self.ious, inter, out=self.ious)
+    def _estimate(self, sums: NDArray[Any]) -> NDArray[Any]:
+        """Estimate the (couples, draws) differences in points."""
+        lines = sums.reshape(-1, *sums.shape[2:])
+        gaps = np.zeros((len(self.a), sums.shape[3]), dtype=sums.dtype)
+        for method, as_a, as_b in self._partners:
+            if len(as_a):
+                gaps[as_a] += self.weights[as_a] @ lines[:, method]
+            if len(as_b):
+                gaps[as_b] -= self.weights[as_b] @ lines[:, method]
+        return gaps
 
-    def mean(self, classes: int) -> NDArray[np.float64]:
-        """The mean over classes in percent; nan if there is none."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(self.ious / (classes if self.present is None else self.present) * 100)
+    def _sum_cubes(self, sums: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Sum the cubes of x and of w over the classes: (methods, draws) each."""
+        sizes, widths = (np.zeros(sums.shape[2:], dtype=sums.dtype) for _ in range(2))
+        for (to_width, to_size, width_to_size), of_class in zip(self.scales, sums, strict=True):
+            size, width = np.abs(of_class)
+            width *= to_width
+            size *= to_size
+            size += width_to_size * width
+            sizes += size * size * size
+            widths += width * width * width
+        return sizes, widths
 
 
-def _draw_exchanges(queries: int, draws: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw which queries of a class each draw exchanges: (draws, queries / 8) bits."""
-    block = max(1, _BLOCK // max(queries, 1))
-    bits = np.empty((draws, -(-queries // 8)), dtype=np.uint8)
-    for start in range(0, draws if queries else 0, block):
-        stop = min(start + block, draws)
-        drawn = rng.integers(0, 2, size=(queries, stop - start), dtype=np.bool_)
-        bits[start:stop] = np.packbits(np.ascontiguousarray(drawn.T), axis=1)
-    return bits
+def _bound_errors(sizes: _Floats, widths: _Floats, rounding: _Floats) -> _Floats:
+    """Bound the error of estimates, in points, from the norms of x and of w; infinite if there is no bound."""
+    squares = widths**2
+    with np.errstate(all="ignore"):
+        errors = sizes * squares / (1 - squares) * 1.001
+    errors[~((squares < _WIDEST**2) & np.isfinite(errors))] = math.inf
+    return np.asarray(errors + rounding)

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from statistics import NormalDist
@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.analysis.parallel import map_in_threads
+from fssbench.analysis.resampling import Draws, sum_resamples
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Estimate, RunResult
 from fssbench.errors import UsageError
@@ -46,8 +47,10 @@ from fssbench.metrics import Absent, score, select_scored_classes
 LEVEL = 0.95
 """Coverage of every interval."""
 _SMALLEST_P = 1e-6
-_BLOCK = 32_000
-"""Draws made at once: 256 KB of int64, which stay in the cache of a processor.  The draws are equal for any number."""
+_MANY = 4096
+"""Fewest numbers whose quantiles are found in their tails."""
+_SAMPLE = 512
+"""Numbers of a sample that says where the tails begin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,29 +241,34 @@ def _resample_together(
         return [(Sample(p.miou, empty, evidence), Sample(p.fb_iou, empty, evidence)) for p in plain]
     errors = _compute_jackknife(strata, absent)
     runs = len(counts)
-    total = np.zeros((resamples, 4 * runs)) if with_fb_iou else None
-    ious, present = (np.zeros((resamples, runs)) for _ in range(2))
+    total = np.zeros((4 * runs, resamples)) if with_fb_iou else None
+    ious = np.zeros((runs, resamples))
+    present = np.zeros((runs, resamples)) if absent == "exclude" else None
+    draws = Draws(rng)
     for stratum in strata:  # summed class by class: all at once would be 1 GB with many classes
         columns = [stratum[:, k::4] for k in ((1, 3, 0, 2) if with_fb_iou else (1, 3))]
-        for rows, sums in _resample_class(np.hstack(columns), resamples, rng):
-            union = sums[:, runs : 2 * runs]
-            if absent == "exclude":
-                present[rows] += union > 0
+        for part, sums in sum_resamples(np.hstack(columns), resamples, draws):
+            union = sums[runs : 2 * runs]
+            if present is not None:
+                present[:, part] += union > 0
             if total is not None:
-                total[rows] += sums
-            share = sums[:, :runs] / np.maximum(union, 1)
+                total[:, part] += sums
+            share = np.divide(sums[:runs], np.maximum(union, 1), dtype=np.float64)
             share *= 100
-            ious[rows] += share
-    number = np.full_like(present, len(strata)) if absent == "zero" else present
-    miou = np.where(number > 0, ious / np.maximum(number, 1), np.nan)
-    fb_iou = np.zeros((0, runs))
+            ious[:, part] += share
+    if present is None:
+        ious /= len(strata)
+        miou = ious
+    else:
+        miou = np.where(present > 0, ious / np.maximum(present, 1), np.nan)
+    fb_iou = np.zeros((runs, 0))
     if total is not None:
-        inter, union, inter_b, union_b = np.split(total, 4, axis=1)
+        inter, union, inter_b, union_b = np.split(total, 4)
         fb_iou = (inter_b / np.maximum(union_b, 1) + inter / np.maximum(union, 1)) / 2 * 100
     return [
         (
-            Sample(p.miou, _rescale_replicates(p.miou, miou[:, i].copy(), error), evidence),
-            Sample(p.fb_iou, _rescale_replicates(p.fb_iou, fb_iou[:, i].copy(), fb_error), evidence),
+            Sample(p.miou, _rescale_replicates(p.miou, miou[i], error), evidence),
+            Sample(p.fb_iou, _rescale_replicates(p.fb_iou, fb_iou[i], fb_error), evidence),
         )
         for i, (p, error, fb_error) in enumerate(zip(plain, *errors, strict=True))
     ]
@@ -309,24 +317,6 @@ def sum_by_cluster(groups: NDArray[np.int64], counts: NDArray[np.int64]) -> NDAr
     return sums.astype(np.float64)  # exact: pixels of a whole fold stay far below 2**53
 
 
-def _resample_class(
-    stratum: NDArray[np.float64], resamples: int, rng: np.random.Generator
-) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Sum the counts (clusters, k) of a class over resamples of its clusters, as many at a time as fit into a cache.
-
-    Yields:
-        The places of some resamples, and their (resamples, k) sums; nothing for a class without clusters.
-    """
-    n = len(stratum)
-    block = max(1, _BLOCK // max(n, 1))
-    for start in range(0, resamples if n else 0, block):
-        rows = min(block, resamples - start)
-        draws = rng.integers(0, n, size=(rows, n))
-        draws += np.arange(0, rows * n, n)[:, None]
-        weights = np.bincount(draws.ravel(), minlength=rows * n).reshape(rows, n)
-        yield slice(start, start + rows), weights.astype(np.float64) @ stratum
-
-
 def _drop_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values that are numbers; the array itself if all are."""
     missing = np.isnan(values)
@@ -337,5 +327,31 @@ def _compute_percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
     numbers = _drop_missing(values)
     if not len(numbers):
         return math.nan, math.nan
-    low, high = np.quantile(numbers, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    return compute_quantile(numbers, (1 - LEVEL) / 2), compute_quantile(numbers, (1 + LEVEL) / 2)
+
+
+def compute_quantile(numbers: NDArray[np.float64], share: float) -> float:
+    """Compute what `np.quantile` does, to the digit; of many numbers only those of the tail are put in order.
+
+    Args:
+        numbers: (n), none of them nan.
+        share: of the numbers that are below, 0 to 1.
+    """
+    n = len(numbers)
+    if n < _MANY:
+        return float(np.quantile(numbers, share))
+    place = (n - 1) * share
+    k = min(int(place), n - 2)
+    sample = np.sort(numbers[:: n // _SAMPLE])
+    middle = share * len(sample)
+    margin = 4 * math.sqrt(middle * (1 - share)) + 2
+    if share < 0.5:
+        tail, before = numbers[numbers <= sample[min(int(middle + margin), len(sample) - 1)]], 0
+    else:
+        tail = numbers[numbers >= sample[max(int(middle - margin), 0)]]
+        before = n - len(tail)
+    if not 0 <= k - before < len(tail) - 1:  # the sample is unlike the numbers
+        tail, before = numbers, 0
+    low, high = np.partition(tail, (k - before, k - before + 1))[k - before : k - before + 2]
+    part = place - k
+    return float(low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part))

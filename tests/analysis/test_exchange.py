@@ -67,7 +67,7 @@ def plain_exchange_p(a: Any, b: Any, *, draws: int, seed: int) -> float:
 
 
 @pytest.mark.parametrize("absent", ["zero", "exclude"])
-@pytest.mark.parametrize("spread", [1, 30, 100_000])
+@pytest.mark.parametrize("spread", [1, 30, 100_000, 50_000_000])
 @pytest.mark.parametrize("sparse", [0.0, 0.6, 1.0])
 def test_estimates_change_no_p(table: Any, absent: str, spread: int, sparse: float) -> None:
     rng = np.random.default_rng(spread)
@@ -83,6 +83,18 @@ def test_estimates_change_no_p(table: Any, absent: str, spread: int, sparse: flo
     assert exchange_p([[couple] for couple in couples], draws=80, seed=5) == [
         plain_exchange_p(a, b, draws=80, seed=5) for a, b in couples
     ]
+
+
+def test_estimates_change_no_p_of_folds_that_share_a_plan_and_of_many_draws(table: Any) -> None:
+    """The draws of a fold are in several blocks, and a method is a fold of two couples."""
+    a, b, c = (
+        table.make_run(m, skill=s, episodes=40, classes=2) for m, s in (("a", 0.61), ("b", 0.6), ("c", 0.612))
+    )
+    couples = [[(a, b), (a, b)], [(b, c), (b, c)], [(a, c), (b, c)]]
+    p = exchange_p(couples, draws=2500, seed=5)
+    assert p[:2] == [plain_exchange_p(x, y, draws=2500, seed=5) for x, y in ((a, b), (b, c))]
+    assert p[2] == exchange_p(couples[2:], draws=2500, seed=5)[0]
+    assert exchange_p([[]], draws=9, seed=0) == [1.0]
 
 
 def test_against_scipy_where_the_figure_is_a_plain_mean(table: Any) -> None:

@@ -294,7 +294,7 @@ def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None
     run = draw(9, 80)
     args = (run.class_ids, run.inter, run.union, range(5))
     whole = replicates(*args, absent="zero", resamples=100)[0].replicates
-    monkeypatch.setattr("fssbench.analysis.statistics._BLOCK", 100)
+    monkeypatch.setattr("fssbench.analysis.resampling._BLOCK", 100)
     assert whole.tobytes() == replicates(*args, absent="zero", resamples=100)[0].replicates.tobytes()
 
 

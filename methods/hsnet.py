@@ -18,7 +18,7 @@ from .layers.correlation import correlate_levels
 from .layers.feature_maps import list_names, list_stages, mask_features
 from .layers.module_inputs import record_inputs
 from .layers.resize import double_size, read_size, resize
-from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, Window, resize_planes
+from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, Window, apply_blocks, resize_planes
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -100,16 +100,9 @@ class HypercorrelationHead(nn.Module):
             volumes: (B, L, h, w, hs, ws), coarse first, each in its window.
             windows: from `find_windows`, by level; None for the whole support plane.
         """
-        squeezed = []
-        for encoder, volume, window in zip(self.encoders, volumes, windows, strict=True):
-            _, *others = encoder
-            maps = _first_layer(encoder)(volume, window)
-            for layer in others:
-                maps = layer(maps)
-            squeezed.append(maps)
-        coarse, middle, fine = squeezed
-        mixed = self.encoder_layer4to3(_add(coarse, middle))
-        mixed = self.encoder_layer3to2(_add(mixed, fine))
+        coarse, middle, fine = map(apply_blocks, self.encoders, volumes, windows)
+        mixed = apply_blocks(self.encoder_layer4to3, _add(coarse, middle))
+        mixed = apply_blocks(self.encoder_layer3to2, _add(mixed, fine))
         return mixed.mean(dim=(4, 5))
 
     def decode(self, squeezed: Tensor) -> Tensor:
@@ -218,8 +211,13 @@ class HSNet(FeatureMethod):
 
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Compute logits (B, 2, h, w) at half the finest tap's stride, from one support per query."""
-        objects = {tap: mask_features(support[tap], support_mask)[:, 0] for tap in self.taps.support}
-        return self.match(query, objects, support_mask)
+        windows = self.find_windows(support, support_mask)
+        objects = {
+            tap: mask_features(support[tap], support_mask, window)[:, 0]
+            for level, window in zip(self._levels, windows, strict=True)
+            for tap in level
+        }
+        return self.match(query, objects, windows)
 
     def debug_maps(self, query: Features, support: Features, support_mask: Tensor) -> dict[str, Tensor]:
         """Return the highest correlation of each query cell with the object by level, (1, h, w), averaged over taps."""
@@ -228,19 +226,19 @@ class HSNet(FeatureMethod):
         levels = zip(("coarse", "middle", "fine"), volumes, strict=True)
         return {f"highest correlation, {level} level": v.amax(dim=(4, 5)).mean(dim=1) for level, v in levels}
 
-    def match(self, query: Features, objects: Features, mask: Tensor | None = None) -> Tensor:
+    def find_windows(self, support: Features, mask: Tensor) -> Windows:
+        """Find by level the part of the support plane that is needed, from support masks (B, 1, H, W)."""
+        masks = [resize(mask, read_size(support[level[0]]))[:, 0] for level in self._levels]
+        return self.hpn_learner.find_windows(masks)
+
+    def match(self, query: Features, objects: Features, windows: Windows = WHOLE) -> Tensor:
         """Compute logits from query features and the features of one support's object.
 
         Args:
             query: (B, C, h, w) by tap.
-            objects: (B, C, h, w) by tap.
-            mask: support masks (B, 1, H, W) outside of which the objects are zero, which saves time; None if they are
-                not.
+            objects: (B, C, h, w) by tap, in the window of their level.
+            windows: from `find_windows`; the objects are zero outside of them.
         """
-        windows = WHOLE
-        if mask is not None:
-            masks = [resize(mask, read_size(objects[level[0]]))[:, 0] for level in self._levels]
-            windows = self.hpn_learner.find_windows(masks)
-        volumes = correlate_levels(self._levels, query, objects, windows)
+        volumes = correlate_levels(self._levels, query, objects)
         logits: Tensor = self.hpn_learner(volumes, windows)
         return logits

@@ -28,6 +28,7 @@ from fssbench.api import (
 from .hsnet import HSNet, HSNetConfig
 from .layers.prototypes import average_over, scale_to_unit
 from .layers.resize import read_size, resize
+from .layers.volume import crop
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -137,12 +138,15 @@ class PATNet(HSNet):
     ) -> Tensor:
         """Compute logits with given anchors, by number."""
         cells, objects = {}, {}
+        windows = self.find_windows(support, support_mask)
+        by_tap = {tap: w for level, w in zip(self._levels, windows, strict=True) for tap in level}
         for tap, number in self._anchors.items():
             features = support[tap][:, 0]
             mask = resize(support_mask, read_size(features))
             axes = _make_axes(_make_coordinates(features, mask), rows[number])
-            cells[tap], objects[tap] = _map_to_axes(query[tap], axes), _map_to_axes(features * mask, axes)
-        return self.match(cells, objects, support_mask)
+            cells[tap] = _map_to_axes(query[tap], axes)
+            objects[tap] = _map_to_axes(crop(features, by_tap[tap]) * crop(mask, by_tap[tap]), axes)
+        return self.match(cells, objects, windows)
 
     @property
     def steps(self) -> int:

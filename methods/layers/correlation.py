@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from .prototypes import scale_to_unit
-from .volume import Window
 
 LENGTH_EPS = 1e-5
 """Number that HSNet and later methods add to the length of a feature vector."""
+_PRODUCTS_AT_ONCE = 1 << 18
+"""Number of products that are computed before they are put side by side, so that they stay in the processor's cache."""
+Prepare = Callable[[Tensor], Tensor]
+
+
+def keep(maps: Tensor) -> Tensor:
+    """Return the same maps."""
+    return maps
 
 
 def multiply_pairs(
-    query: Sequence[Tensor], support: Sequence[Tensor], *, at_least: float | None = None
+    query: Sequence[Tensor],
+    support: Sequence[Tensor],
+    *,
+    at_least: float | None = None,
+    prepare: Prepare = keep,
 ) -> Tensor:
     """Multiply every query cell with every support cell, with one channel per tap.
 
@@ -27,36 +37,66 @@ def multiply_pairs(
         query: L maps (B, C, hq, wq).  C may differ between them, the plane may not.
         support: L maps (B, C, hs, ws) at the same taps.
         at_least: lower bound of the products; None for none.
+        prepare: what is done to maps (B, C, cells) first, to each cell by itself.
 
     Returns:
         Volume (B, L, hq, wq, hs, ws), with channels last in memory.
     """
     with torch.autocast(query[0].device.type, enabled=False):
-        products = (
-            _bound(torch.bmm(_single(q).flatten(2).transpose(1, 2), _single(s).flatten(2)), at_least)
-            for q, s in zip(query, support, strict=True)
-        )
-        volume = _stack_last(products, len(query))
+        cells = [_single(maps).flatten(2) for maps in query]
+        others = [prepare(_single(maps).flatten(2)) for maps in support]
+        if torch.is_grad_enabled() or cells[0].device.type != "cpu":
+            pairs = zip(map(prepare, cells), others, strict=True)
+            volume = torch.stack([_multiply(*pair, at_least) for pair in pairs], dim=-1)
+        else:
+            volume = _multiply_in_parts(cells, others, at_least, prepare)
     return volume.view(-1, *query[0].shape[2:], *support[0].shape[2:], len(query)).movedim(-1, 1)
 
 
-def _bound(products: Tensor, at_least: float | None) -> Tensor:
+def _multiply(query: Tensor, support: Tensor, at_least: float | None) -> Tensor:
+    products = torch.bmm(query.transpose(1, 2), support)
     return products if at_least is None else products.clamp_(min=at_least)
 
 
-def _stack_last(products: Iterator[Tensor], count: int) -> Tensor:
-    """Stack products (B, n, m) along a new last dimension.
+def _multiply_in_parts(
+    query: Sequence[Tensor], support: Sequence[Tensor], at_least: float | None, prepare: Prepare
+) -> Tensor:
+    """Multiply some query cells after others, so that their products are put side by side in the processor's cache.
 
-    Without gradients each one is copied as soon as it is computed, while it is in the processor's cache.  This takes
-    two thirds of the time of `torch.stack`, and the memory of one product in place of all.
+    Support cells that are zero, as those outside the object are, have products of zero.  They are left out of the
+    matrix product.
+
+    Returns:
+        Products (B, N, M, L) of maps (B, C, N) and (B, C, M).
     """
-    first = next(products)
-    if torch.is_grad_enabled() or first.device.type != "cpu":
-        return torch.stack([first, *products], dim=-1)
-    volume = first.new_empty(*first.shape, count)
-    for channel, each in enumerate(chain([first], products)):
-        volume[..., channel] = each
+    (batch, _, count), taps = query[0].shape, len(query)
+    seen, places = _find_nonzero(support)
+    support = [maps[..., seen] for maps in support]
+    whole = len(seen) == len(places)
+    volume = query[0].new_empty(batch, count, len(places), taps)
+    size = max(1, _PRODUCTS_AT_ONCE // (batch * taps * (len(seen) + 1)))
+    # the last column is what cells that were left out get
+    kept = query[0].new_full((batch, min(size, count), len(seen) + 1, taps), max(at_least or 0.0, 0.0))
+    for start in range(0, count, size):
+        part = volume[:, start : start + size]
+        target = part if whole else kept[:, : part.shape[1], :-1]
+        for tap, (cells, others) in enumerate(zip(query, support, strict=True)):
+            target[..., tap] = _multiply(prepare(cells[..., start : start + size]), others, at_least)
+        if not whole:
+            for one, products in zip(part, kept[:, : part.shape[1]], strict=True):
+                torch.index_select(products, 1, places, out=one)
     return volume
+
+
+def _find_nonzero(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Find the cells of maps (B, C, M) that are not zero everywhere.
+
+    Returns:
+        Their places (n,), and for each of the M cells its number among them, or n.
+    """
+    nonzero = torch.stack([each.abs().sum(dim=(0, 1)) for each in maps]).sum(dim=0) != 0
+    seen = nonzero.nonzero()[:, 0]
+    return seen, torch.where(nonzero, nonzero.cumsum(0) - 1, len(seen))
 
 
 def _single(maps: Tensor) -> Tensor:
@@ -64,11 +104,13 @@ def _single(maps: Tensor) -> Tensor:
     return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
+def scale_cells(maps: Tensor) -> Tensor:
+    """Scale the vectors of maps (B, C, cells) to unit length."""
+    return scale_to_unit(maps, eps=LENGTH_EPS)
+
+
 def correlate_levels(
-    levels: Sequence[Sequence[str]],
-    query: Mapping[str, Tensor],
-    objects: Mapping[str, Tensor],
-    windows: Sequence[Window | None] = (),
+    levels: Sequence[Sequence[str]], query: Mapping[str, Tensor], objects: Mapping[str, Tensor]
 ) -> list[Tensor]:
     """Compute the cosines of all query cells with all cells of one support, at least zero; one volume per level.
 
@@ -76,16 +118,10 @@ def correlate_levels(
         levels: names of taps, by level.
         query: query features (B, C, h, w) by tap.
         objects: support features under their masks (B, C, h, w) by tap.
-        windows: the part of the support plane that is needed, by level; the whole plane by default.
     """
     return [
         multiply_pairs(
-            [scale_to_unit(query[tap], eps=LENGTH_EPS) for tap in level],
-            [
-                scale_to_unit(window.crop(objects[tap]) if window else objects[tap], eps=LENGTH_EPS)
-                for tap in level
-            ],
-            at_least=0,
+            [query[tap] for tap in level], [objects[tap] for tap in level], at_least=0, prepare=scale_cells
         )
-        for level, window in zip(levels, windows or [None] * len(levels), strict=True)
+        for level in levels
     ]

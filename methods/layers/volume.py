@@ -12,13 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .resize import Size, read_size, resize
 
+_VALUES_AT_ONCE = 1 << 17
+"""Number of values that are normed together, so that they stay in the processor's cache."""
 Layer = Callable[[Tensor], Tensor]
 """Anything on images (N, C, h, w)."""
 
@@ -31,9 +35,10 @@ class Window(NamedTuple):
     plane: Size
     """Height and width of the whole plane."""
 
-    def crop(self, maps: Tensor) -> Tensor:
-        """Crop maps (..., hs, ws) of the whole plane."""
-        return maps[..., self.rows, self.columns]
+
+def crop(maps: Tensor, window: Window | None) -> Tensor:
+    """Crop maps (..., hs, ws) of the whole plane to a window; None for the whole plane."""
+    return maps if window is None else maps[..., window.rows, window.columns]
 
 
 def _keep_gradient_layout(images: Tensor) -> Tensor:
@@ -88,6 +93,19 @@ def _move_pairs_last(volume: Tensor) -> Tensor:
     return volume.permute(0, 2, 3, 4, 5, 1).flatten(1, 4)
 
 
+def _view_pairs(volume: Tensor) -> Tensor | None:
+    """View the volume as (B, hq * wq * hs * ws, C) in its order in memory; None if its channels do not come last."""
+    for order in ((0, 2, 3, 4, 5, 1), (0, 4, 5, 2, 3, 1)):
+        if (pairs := volume.permute(order)).is_contiguous():
+            return pairs.flatten(1, 4)
+    return None
+
+
+def _support_first(volume: Tensor) -> Tensor:
+    """View the volume as (B, hs, ws, hq * wq, C)."""
+    return volume.permute(0, 4, 5, 2, 3, 1).flatten(3, 4)
+
+
 def _unflatten(pairs: Tensor, like: Tensor) -> Tensor:
     return torch.unflatten(pairs, 1, like.shape[2:]).movedim(-1, 1)
 
@@ -109,10 +127,48 @@ class VolumeGroupNorm(nn.GroupNorm):
         scale = (variance + self.eps).rsqrt() * self.weight
         return _unflatten(torch.addcmul(self.bias.to(precision), centred, scale.to(precision)), input)
 
+    def normalise_and_bound(self, volume: Tensor) -> Tensor:
+        """Apply the norm and ReLU to a volume that nobody needs afterwards.
+
+        Without gradients a CPU does so in place and part by part, so that it reads the volume twice and writes it once.
+        """
+        pairs = _view_pairs(volume)
+        alone = volume.device.type == "cpu" and not torch.is_grad_enabled() and volume.dtype.itemsize >= 4
+        if pairs is None or not alone:
+            return self(volume).relu_()
+        for episode in pairs:
+            parts = episode.split(max(1, _VALUES_AT_ONCE // episode.shape[1]))
+            scale, shift = self._find_scale(parts)
+            for part in parts:
+                torch.addcmul(shift, part, scale, out=part).relu_()
+        return volume
+
+    def _find_scale(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Find what each channel is multiplied by, and what is added, from parts (n, C) of an episode."""
+        counts = torch.tensor([len(part) for part in parts], dtype=torch.float64)[:, None]
+        means = [part.mean(dim=0) for part in parts]
+        pairs = zip(parts, means, strict=True)
+        squares = torch.stack([(part - mean).square_().sum(dim=0) for part, mean in pairs]).double()
+        mean = torch.stack(means).double()
+        centre = self._group_mean((counts * mean).sum(dim=0, keepdim=True) / counts.sum())[0]
+        squares = squares + counts * (mean - centre).square()  # from the mean of the group
+        variance = self._group_mean(squares.sum(dim=0, keepdim=True) / counts.sum())[0, 0]
+        scale = (variance + self.eps).rsqrt() * self.weight
+        return scale.to(parts[0].dtype), (self.bias - centre[0] * scale).to(parts[0].dtype)
+
     def _group_mean(self, channels: Tensor) -> Tensor:
         """Average groups of channels (B, C), and repeat the means for each of their channels: (B, 1, C)."""
         groups = torch.unflatten(channels, 1, (self.num_groups, -1))
         return groups.mean(dim=2, keepdim=True).expand_as(groups).flatten(1).unsqueeze(1)
+
+
+def apply_blocks(layers: nn.Sequential, volume: Tensor, window: Window | None = None) -> Tensor:
+    """Apply blocks of a centre-pivot convolution, a group norm and ReLU to a volume, the first one in its window."""
+    modules = list(layers)
+    for conv, norm in zip(modules[::3], modules[1::3], strict=True):
+        assert isinstance(norm, VolumeGroupNorm)
+        volume, window = norm.normalise_and_bound(conv(volume, window)), None
+    return volume
 
 
 class VolumeBatchNorm(nn.BatchNorm1d):
@@ -154,9 +210,38 @@ class CentrePivotConv4d(nn.Module):
         Returns:
             (B, outputs, hq, wq, ceil(hs/stride), ceil(ws/stride)), hs and ws of the whole plane.
         """
+        if window is None and self._reaches_all(volume):
+            return self._multiply_support(volume)
         pivots = volume[..., :: self.stride, :: self.stride]
         inside = apply_over_support(self.conv2, volume) + apply_over_query(self.conv1, pivots)
         return inside if window is None else self._surround(inside, window)
+
+    def _reaches_all(self, volume: Tensor) -> bool:
+        """Whether every support cell reaches every other, as after a squeeze, on a CPU without gradients.
+
+        The convolution over the support plane is then one matrix for all query cells.
+        """
+        small = self.stride == 1 and max(read_size(volume)) <= self.reach + 1
+        plain = volume.dtype == self.conv2.weight.dtype and not torch.is_autocast_enabled("cpu")
+        return small and plain and volume.device.type == "cpu" and not torch.is_grad_enabled()
+
+    def _multiply_support(self, volume: Tensor) -> Tensor:
+        """Convolve over the query plane, and add products of support cells: no entry is beyond the small plane."""
+        assert self.conv1.bias is not None  # both layers are made with a bias
+        assert self.conv2.bias is not None
+        bias = self.conv1.bias + self.conv2.bias
+        out = apply_over_query(
+            lambda images: functional.conv2d(images, self.conv1.weight, bias, padding=self.reach), volume
+        )
+        cells = list(product(*map(range, read_size(volume))))
+        entries = self.conv2.weight.permute(2, 3, 1, 0).contiguous()
+        for row, column in cells:
+            to_cells = [entries[self.reach + row - r, self.reach + column - c] for r, c in cells]
+            matrices = torch.stack(to_cells)  # (cells, inputs, outputs)
+            for source, target in zip(_support_first(volume), _support_first(out), strict=True):
+                pairs = source[row, column].expand(len(cells), -1, -1)
+                target.flatten(0, 1).baddbmm_(pairs, matrices)
+        return out
 
     def find_window(self, mask: Tensor) -> Window | None:
         """Find the window of the support plane that contains the object and every cell that this layer mixes with it.

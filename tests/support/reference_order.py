@@ -7,7 +7,7 @@ norms, cosines of all cells, attention of all heads at once, and averages of fea
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -46,33 +46,21 @@ def scale_to_unit(vectors: Tensor, dim: int = 1, *, eps: float) -> Tensor:
 
 
 def multiply_pairs(
-    query: Sequence[Tensor], support: Sequence[Tensor], *, at_least: float | None = None
+    query: Sequence[Tensor],
+    support: Sequence[Tensor],
+    *,
+    at_least: float | None = None,
+    prepare: Layer = correlation.keep,
 ) -> Tensor:
     """Multiply every query cell with every support cell: (B, L, hq, wq, hs, ws), channels first."""
     products = [
-        torch.bmm(q.flatten(2).transpose(1, 2), s.flatten(2)).view(-1, *q.shape[2:], *s.shape[2:])
+        torch.bmm(prepare(q.flatten(2)).transpose(1, 2), prepare(s.flatten(2))).view(
+            -1, *q.shape[2:], *s.shape[2:]
+        )
         for q, s in zip(query, support, strict=True)
     ]
     volume = torch.stack(products, dim=1)
     return volume if at_least is None else volume.clamp(min=at_least)
-
-
-def correlate_levels(
-    levels: Sequence[Sequence[str]],
-    query: Mapping[str, Tensor],
-    objects: Mapping[str, Tensor],
-    windows: Sequence[object] = (),
-) -> list[Tensor]:
-    """Compute the cosines of all cells, at least zero, by level."""
-    eps = correlation.LENGTH_EPS
-    return [
-        multiply_pairs(
-            [scale_to_unit(query[tap], eps=eps) for tap in level],
-            [scale_to_unit(objects[tap], eps=eps) for tap in level],
-            at_least=0,
-        )
-        for level in levels
-    ]
 
 
 def convolve_resized(conv: nn.Conv2d, low: Tensor, high: Tensor) -> Tensor:
@@ -106,6 +94,11 @@ def normalise_groups(self: volume.VolumeGroupNorm, input: Tensor) -> Tensor:
     return functional.group_norm(input.contiguous(), self.num_groups, self.weight, self.bias, self.eps)
 
 
+def normalise_and_clamp(self: volume.VolumeGroupNorm, volume: Tensor) -> Tensor:
+    """Norm and ReLU after each other."""
+    return self(volume).relu()
+
+
 def gather_masks(self: MaskAttention, query: Tensor, support: Tensor, values: Tensor) -> Tensor:
     """Attend with all heads at once, mask values repeated for each head."""
     asked, keys = (
@@ -135,7 +128,6 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     volume.apply_over_support: apply_over_support,
     prototypes.scale_to_unit: scale_to_unit,
     correlation.multiply_pairs: multiply_pairs,
-    correlation.correlate_levels: correlate_levels,
     resizing.convolve_resized: convolve_resized,
     head.compute_coarse_map: compute_coarse_map,
     prototype.average_masked: compute_cell_average,
@@ -143,6 +135,8 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 """Plain form of each optimised function."""
 METHODS: dict[tuple[type, str], Callable[..., Any]] = {
     (volume.VolumeGroupNorm, "forward"): normalise_groups,
+    (volume.VolumeGroupNorm, "normalise_and_bound"): normalise_and_clamp,
+    (volume.CentrePivotConv4d, "_reaches_all"): lambda self, volume: False,
     (HypercorrelationHead, "find_windows"): lambda self, masks: WHOLE,
     (MaskAttention, "forward"): gather_masks,
     (WindowAttention, "forward"): attend_in_windows,

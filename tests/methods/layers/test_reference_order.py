@@ -9,7 +9,7 @@ import pytest
 import reference_order as plain
 import torch
 from fssbench.methods.dcama import MaskAttention
-from fssbench.methods.layers.correlation import multiply_pairs
+from fssbench.methods.layers.correlation import multiply_pairs, scale_cells
 from fssbench.methods.layers.prototypes import scale_to_unit
 from fssbench.methods.layers.resize import convolve_resized
 from fssbench.methods.panet.prototype import average_masked
@@ -37,7 +37,13 @@ def list_cases() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]
     attention, branch = MaskAttention(6, 3).double().eval(), make_branch()
 
     def pairs(multiply: Any) -> Callable[..., Tensor]:
-        return lambda q, s, r, t: multiply([q, r], [s, t], at_least=0)
+        return lambda q, s, r, t: multiply([q, r], [s, t], at_least=0, prepare=scale_cells)
+
+    def objects(*shape: int) -> Tensor:
+        """Cells outside a box are zero."""
+        maps = torch.zeros(shape, dtype=torch.float64)
+        maps[..., 1:3, :2] = torch.randn_like(maps[..., 1:3, :2])
+        return maps.requires_grad_()
 
     return {
         "resized": (
@@ -59,6 +65,11 @@ def list_cases() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]
             pairs(multiply_pairs),
             pairs(plain.multiply_pairs),
             [draw(2, 5, 3, 2), draw(2, 5, 4, 3), draw(2, 6, 3, 2), draw(2, 6, 4, 3)],
+        ),
+        "pairs with an object": (
+            pairs(multiply_pairs),
+            pairs(plain.multiply_pairs),
+            [draw(2, 5, 3, 2), objects(2, 5, 4, 3), draw(2, 6, 3, 2), objects(2, 6, 4, 3)],
         ),
         "coarse map": (
             lambda a, b, mask: compute_coarse_map([a, b], mask),
@@ -85,6 +96,7 @@ CASES = tuple(list_cases())
 @pytest.mark.parametrize("name", CASES)
 def test_an_optimised_operator_is_its_plain_form(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fssbench.methods.dcama._SCORES_AT_ONCE", 11)  # two rows at a time
+    monkeypatch.setattr("fssbench.methods.layers.correlation._PRODUCTS_AT_ONCE", 200)
     ours, theirs, inputs = list_cases()[name]
     expected = theirs(*inputs)
     with torch.no_grad():

@@ -14,6 +14,7 @@ from fssbench.methods.layers.volume import (
     Window,
     apply_over_query,
     apply_over_support,
+    crop,
     resize_planes,
 )
 from hypothesis import given, settings, strategies as st
@@ -74,7 +75,7 @@ def test_a_window_gives_the_same_as_the_whole_plane(
     window = layer.find_window(mask)
     if window is None:  # the object is near all borders
         window = Window(slice(0, plane[0]), slice(0, plane[1]), plane)
-    result = layer(window.crop(volume), window)
+    result = layer(crop(volume, window), window)
     assert torch.allclose(result, expected, atol=1e-12)
     gradients = torch.autograd.grad((result * weights).sum(), [volume, *layer.parameters()])
     for ours, theirs in zip(gradients, wanted, strict=True):
@@ -163,6 +164,25 @@ def test_norms_are_torch_s(batch: int, channels: int, side: int, offset: float) 
         batch_norm(volume), plain(volume.flatten(2).unflatten(2, (-1, 1, 1))).view_as(volume), atol=1e-3
     )
     assert torch.allclose(batch_norm.running_mean, plain.running_mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (0, 3, 4, 1, 2, 5)])
+def test_norm_and_bound_in_parts_are_norm_and_relu(
+    order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever plane comes first in memory; a mean far from zero, parts of different sizes, two episodes."""
+    monkeypatch.setattr("fssbench.methods.layers.volume._VALUES_AT_ONCE", 100)
+    norm = VolumeGroupNorm(4, 8)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    volume = (torch.randn(2, 3, 4, 2, 5, 8) + 30).permute(order).contiguous()
+    volume = volume.permute(order).movedim(-1, 1)
+    expected = nn.functional.group_norm(volume.double(), 4, norm.weight.double(), norm.bias.double()).relu()
+    with torch.no_grad():
+        assert torch.allclose(norm.normalise_and_bound(volume.clone()).double(), expected, atol=2e-5)
+        given = volume.clone()
+        assert norm.normalise_and_bound(given).data_ptr() == given.data_ptr()
+    assert torch.allclose(norm.normalise_and_bound(volume).double(), expected, atol=2e-5)
 
 
 def test_group_norm_is_exact_on_large_volumes_with_a_large_mean() -> None:

@@ -5,9 +5,11 @@ These functions belong to the contract and not to the harness, because `Method.l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -151,7 +153,7 @@ def check_logits(logits: Any, support_mask: Tensor, name: str) -> Tensor:
     """
     require_logits(logits, support_mask, name)
     # A mask made from NaN looks plausible. The sum is 50 times faster than a look at each value, but may overflow.
-    if not torch.isfinite(logits.sum()):
+    if not math.isfinite(logits.sum().item()):
         bad = int((~torch.isfinite(logits)).sum())
         if bad:
             raise PluginError(f"{name}.logits returned {bad} values that are NaN or infinite")
@@ -187,6 +189,9 @@ def threshold_logits(logits: Tensor) -> Tensor:
 
     This is faster than `argmax` on a CPU.
     """
+    if logits.device.type == "cpu":  # NumPy compares there in an eighth of the time
+        values = logits.numpy(force=True)
+        return torch.from_numpy(np.greater(values[:, 1], values[:, 0]))
     return logits[:, 1] > logits[:, 0]
 
 

@@ -47,6 +47,8 @@ _PIXEL_KEYS = (_PIXELS, _RAW)
 """Keys of inputs that need no backbone."""
 _PIXELS_AHEAD = 256 << 20
 """Budget in bytes for images that are read ahead for a batch, one byte per value."""
+_ALIGNMENT = 64
+"""Bytes to whose multiples torch aligns a new tensor of the processor."""
 _MASKS_KEPT = 128 << 20
 """Budget in bytes for masks at network size, one byte per pixel."""
 
@@ -213,7 +215,8 @@ class Inputs:
             method: the method.
             episode: the episode.
             buffers: where the tensors are, until the next episode with the same buffers; those of all methods of this
-                process by default.
+                process by default.  Those of a single image are in the cache itself for a built-in method of this
+                process: the tests of fssbench show that it never writes to them.
 
         Raises:
             DataError: if an image or mask cannot be read, or must not be used.  The error names the episode.
@@ -226,27 +229,26 @@ class Inputs:
             query = self._maps(source, episode.query)
             supports = [self._maps(source, item) for item in episode.supports]
             size = self._size_of(method)
-            masks = [self._mask(item, episode.class_id, size) == 1 for item in episode.supports]
+            masks = [self._mask(item, episode.class_id, size) for item in episode.supports]
         except FssbenchError as error:
             raise type(error)(f"episode {episode.index}: {error}") from error
+        lend = buffers is None and is_built_in(method)
         buffers = self._buffers if buffers is None else buffers
-        # NumPy converts bool to float ten times faster than torch
-        support_mask = torch.from_numpy(np.stack(masks).astype(np.float32))[None]
-        support_mask = buffers.keep("mask", upload(support_mask, self.device))
+        support_mask = self._stage_masks(buffers, masks)
         if reads_features(method):
             return (
-                {tap: _stage(buffers, "query", tap, [query])[:, 0] for tap in method.taps.query},
-                {tap: _stage(buffers, "support", tap, supports) for tap in method.taps.support},
+                {tap: _stage(buffers, "query", tap, [query], lend)[:, 0] for tap in method.taps.query},
+                {tap: _stage(buffers, "support", tap, supports, lend) for tap in method.taps.support},
                 support_mask,
             )
-        pixels = _stage(buffers, "query", _PIXELS, [query])[:, 0]
-        return pixels, _stage(buffers, "support", _PIXELS, supports), support_mask
+        pixels = _stage(buffers, "query", _PIXELS, [query], lend)[:, 0]
+        return pixels, _stage(buffers, "support", _PIXELS, supports, lend), support_mask
 
     def doubts(self, episode: Episode) -> tuple[str, ...]:
         """Return the kinds of doubt about an episode, sorted.  "vanished": an object has no pixel at this size."""
         kinds = self.reader.doubts(episode)
-        masks = (self._mask(item, episode.class_id, self.size) for item in (episode.query, *episode.supports))
-        vanished = not all((mask == 1).any() for mask in masks)
+        items = episode.query, *episode.supports
+        vanished = not all(self.count_object_pixels(item, episode.class_id) for item in items)
         return tuple(sorted({*kinds, "vanished"})) if vanished else kinds
 
     def count_object_pixels(self, item: str, class_id: int) -> int:
@@ -261,8 +263,7 @@ class Inputs:
             mask = self.reader.mask(episode.query, episode.class_id)
         else:
             mask = self._mask(episode.query, episode.class_id, self.size)
-        ignored = mask == IGNORE
-        return Target(mask == 1, ignored if ignored.any() else None)
+        return Target(mask == 1, mask == IGNORE if mask.max() == IGNORE else None)
 
     def numbered(
         self, item: str, present: Iterable[int], numbers: Mapping[int, int]
@@ -316,7 +317,7 @@ class Inputs:
 
     def _read_ahead(self, episode: Episode) -> None:
         """Begin to read the images of this episode and the next ones that nothing holds."""
-        if not self._workers or self._is_told:
+        if not self._ahead.workers or self._is_told:
             return
         start = self._places.get(episode.index, 0)
         coming = (i for e in self._coming[start : start + EPISODES] for i in (e.query, *e.supports))
@@ -375,16 +376,36 @@ class Inputs:
             self._object_pixels[item, class_id] = int(np.count_nonzero(mask == 1))
         return mask
 
+    def _stage_masks(self, buffers: Buffers, masks: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Write the objects of K masks (S, S) into a buffer (1, K, S, S) as float32: 1 for the object, 0 elsewhere."""
+        shape = 1, len(masks), *masks[0].shape
+        on_processor = self.device.type == "cpu"
+        objects = buffers.get("mask", shape, torch.empty(0)) if on_processor else torch.empty(shape)
+        for mask, place in zip(masks, objects.numpy()[0], strict=True):
+            np.equal(mask, 1, out=place)  # NumPy converts bool to float ten times faster than torch
+        return objects if on_processor else buffers.keep("mask", upload(objects, self.device))
 
-def _stage(buffers: Buffers, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
-    """Copy one tap of K images (1, C, h, w) into a buffer (1, K, C, h, w); features in bfloat16 become float32."""
+
+def _stage(buffers: Buffers, role: str, tap: str, images: Sequence[Maps], lend: bool) -> Tensor:
+    """Copy one tap of K images (1, C, h, w) into a buffer (1, K, C, h, w); features in bfloat16 become float32.
+
+    If `lend` is true, the tap of a single image is returned without a copy.
+    """
     first = images[0][tap]
+    if lend and len(images) == 1 and _lies_as_a_copy(first):
+        return first[:, None]
     shape = (1, len(images), *first.shape[1:])
     like = first.new_empty(0, dtype=torch.float32) if first.dtype == torch.bfloat16 else first
     buffer = buffers.get((role, tap), shape, like)
     for k, maps in enumerate(images):
         buffer[:, k].copy_(maps[tap])
     return buffer
+
+
+def _lies_as_a_copy(features: Tensor) -> bool:
+    """Return whether features are in memory as a copy would be, so that operators compute the same bits from both."""
+    plain = features.device.type == "cpu" and features.dtype == torch.float32 and features.is_contiguous()
+    return plain and features.data_ptr() % _ALIGNMENT == 0
 
 
 def feature_key(method: Method) -> Hashable:

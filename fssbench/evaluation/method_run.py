@@ -125,6 +125,7 @@ class MethodRun:
         self.panels = Panels(self.path, small, len(plan), settings.panels)
         self.masks = SavedMasks(self.path) if settings.save_masks else None
         self.marks = manifest.context.marks
+        self._class_names = dict(zip(plan.classes, plan.class_names, strict=True))
         self._before = 0
         self._unproven = 0
         """Episodes stored since all bytes of the weights were last compared."""
@@ -270,12 +271,11 @@ class MethodRun:
     def describe_call(self, given: Given) -> EpisodeCall:
         """Describe the call that predicts an episode: all that the method is told beside tensors."""
         episode, plan = given.episode, self.plan
-        names = dict(zip(plan.classes, plan.class_names, strict=True))
         return EpisodeCall(
             where=f"method {self.method.card.name!r}, episode {episode.index} ({plan.benchmark}, fold {plan.fold})",
             size=given.size,
             seed=self._seed_of(episode),
-            class_name=names[episode.class_id],
+            class_name=self._class_names[episode.class_id],
             precision=given.precision,
         )
 

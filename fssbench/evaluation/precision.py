@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,6 +95,7 @@ def _cpu_computes_bfloat16() -> bool:
     return any(word.endswith("bf16") for word in text.split())
 
 
+@cache
 def _operators() -> tuple[Any, ...]:
     """Return the objects of PyTorch that have a float32 precision setting, first the common default."""
     backends: Any = torch.backends  # its annotations lack attributes that are set at run time

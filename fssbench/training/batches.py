@@ -161,7 +161,7 @@ class Batches:
             if inverted:
                 mask = 1 - mask
             if bool(mask.flatten(2).any(dim=2).all()):
-                return episode, _copy(query), _copy(support), mask, *self._truth(episode, inverted)
+                return episode, *map(_copy, (query, support, mask)), *self._truth(episode, inverted)
         name = self._source.classes[episode.class_id]
         raise DataError(
             f"step {step}, episode {slot}: {'the background of ' if inverted else ''}class {name!r} "

@@ -240,6 +240,19 @@ def test_handed_out_tensors_are_copies(null):
     assert all(torch.equal(a, b) for a, b in zip(given.of(method, plan[0]), kept, strict=True))
 
 
+def test_a_built_in_method_reads_a_single_image_where_it_is_held(null):
+    given, plan = inputs(null), null.plan(1, shot=2)
+    method = null.method("copy-mask")
+    one = replace(plan[0], supports=plan[0].supports[:1])
+    given.expect([method], [one, one, plan[0]])
+    places = [[tensor.data_ptr() for tensor in given.of(method, one)[:2]] for _ in range(2)]
+    assert places[0] == places[1]
+    query, support, _ = given.of(method, plan[0])
+    assert query.data_ptr() == places[0][0]
+    assert support.data_ptr() != places[0][1]
+    assert torch.equal(support[0, 1], to_input(given.dataset.image(plan[0].supports[1]), 16))
+
+
 def test_counts_at_both_sizes_agree_with_the_stored_target(null):
     plan = null.plan(4)
     for original in (False, True):

@@ -20,8 +20,9 @@ from fssbench.api import Ablation, Backbone, ImageMethod, MethodCard, MethodConf
 from ..layers.feature_maps import list_names, list_stages
 from ..layers.resize import read_size, resize
 from .attention import carry_mask, find_otsu_threshold
+from .fit import Views, fit
 from .shear import Shear, draw_shears, make_copies
-from .task_head import TaskHead, Views, fit
+from .task_head import TaskHead
 
 
 class ABCDFSSConfig(MethodConfig):
@@ -48,23 +49,23 @@ class ABCDFSSConfig(MethodConfig):
 
 @dataclass(frozen=True)
 class _Fitted:
-    """The predictor of one episode, with one fitted head per tap."""
+    """The predictor of one episode, with one fitted head per tap, and the maps that it was fitted to."""
 
     method: ABCDFSS
     heads: Sequence[TaskHead]
+    views: Sequence[Views]
 
-    def maps(self, query: Tensor, support: Tensor, support_mask: Tensor) -> list[Tensor]:
-        """Compute one coarse map (1, 1, h, w) per tap.  Arguments as for `logits`, of one episode."""
-        cells, objects = self.method.features(query), self.method.features(support[0])
+    def maps(self, support_mask: Tensor) -> list[Tensor]:
+        """Compute one coarse map (1, 1, h, w) per tap, from the support masks (1, K, H, W)."""
         with torch.no_grad():
             return [
-                carry_mask(head(a), head(b), support_mask[0])
-                for head, a, b in zip(self.heads, cells, objects, strict=True)
+                carry_mask(head(each.query), head(each.support), support_mask[0])
+                for head, each in zip(self.heads, self.views, strict=True)
             ]
 
     def __call__(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
-        """Compute logits (1, 2, H, W): threshold and map."""
-        return self.method.cut(self.maps(query, support, support_mask), support_mask)
+        """Compute logits (1, 2, H, W), threshold and map, of the episode to which the heads were fitted."""
+        return self.method.cut(self.maps(support_mask), support_mask)
 
 
 class ABCDFSS(ImageMethod):
@@ -155,8 +156,7 @@ class ABCDFSS(ImageMethod):
         """Draw shears, make one head per tap, and fit the heads.  See `Method.adapt`."""
         shears = draw_shears(self.config.views, self.config.shear, generator)
         heads = [TaskHead(channels, generator).to(query.device) for channels in self.channels]
-        self.fit(heads, query, support, support_mask, shears, steps)
-        return _Fitted(self, heads)
+        return self.fit(heads, query, support, support_mask, shears, steps)
 
     def fit(
         self,
@@ -166,19 +166,20 @@ class ABCDFSS(ImageMethod):
         support_mask: Tensor,
         shears: Sequence[Shear],
         steps: int,
-    ) -> None:
-        """Fit one head per tap, in place, to one episode with given shears."""
+    ) -> _Fitted:
+        """Fit one head per tap, in place, to one episode with given shears.  Return the predictor of the episode."""
         images = (query, support[0], make_copies(query, shears), make_copies(support[0], shears))
-        maps = [self.features(each) for each in images]
+        views = [Views(*each) for each in zip(*map(self.features, images), strict=True)]
         fit(
             heads,
-            [Views(*each) for each in zip(*maps, strict=True)],
+            views,
             make_copies(support_mask[0], shears),
             shears,
             steps=steps,
             rate=self.config.learning_rate,
             temperature=self.config.temperature,
         )
+        return _Fitted(self, heads, views)
 
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
         """Compute logits (B, 2, H, W) without adaptation, from the backbone's own features."""

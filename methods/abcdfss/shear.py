@@ -21,7 +21,7 @@ def draw_shears(count: int, limit: int, generator: torch.Generator) -> list[Shea
 def shear_maps(maps: Tensor, shear: Shear) -> Tensor:
     """Shear maps (..., h, w) about their centre."""
     height, width = maps.shape[-2:]
-    source = _find_source_indices(int(height), int(width), shear).to(maps.device)
+    source = find_source_indices(int(height), int(width), shear).to(maps.device)
     flat = maps.flatten(-2)
     with_zero = torch.cat([flat, flat.new_zeros((*flat.shape[:-1], 1))], dim=-1)
     return with_zero.index_select(-1, source).unflatten(-1, (height, width))
@@ -32,7 +32,7 @@ def make_copies(maps: Tensor, shears: Sequence[Shear]) -> Tensor:
     return torch.cat([shear_maps(maps, shear) for shear in shears])
 
 
-def _find_source_indices(height: int, width: int, shear: Shear) -> Tensor:
+def find_source_indices(height: int, width: int, shear: Shear) -> Tensor:
     """Compute the index of each cell's source, row by row.  The index height * width means outside.
 
     torchvision shears an image of indices.  A few pixels lie in the middle between two sources (3 of 65,536 at 12

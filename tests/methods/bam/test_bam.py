@@ -68,6 +68,9 @@ def test_maps_and_losses_equal_the_reference(golden: Callable[[str], Any]) -> No
     assert reference.error("merged_fg", merged[0, 1], 1) < 1e-4
     assert reference.error("merged_fg", one.final[0, 1], 1) < 1e-4
 
+    logits = method.predict(features[0], single, mask[:, :1])
+    assert reference.error("logits_1shot", logits, 4) < 1e-4
+
     target = reference.query_mask(233)
     ignore = torch.zeros_like(target)
     number = torch.tensor([int(reference.file["base_class"]) + 1])

@@ -26,8 +26,10 @@ def test_a_tenth_of_the_parameters_is_never_used() -> None:
 def test_masks_and_losses_equal_the_reference(golden: Callable[[str], Any], shots: int, ending: str) -> None:
     reference = golden(FILE)
     method, target = reference.method("ipmt", "resnet50"), reference.query_mask(233)
+    assert method.provenance.learnable == int(reference.file["learnable"])
     query, support, mask = reference.episode(233, shots)
     features = method.read(query, support)
+    assert reference.error(f"logits_{shots}shot", method.predict(*features, mask), 4) < 1e-4
     method.training = True  # of the method alone: no dropout
     losses = method.losses(*features, mask, target, torch.zeros_like(target))
     for name, loss in zip(("main", "aux"), losses, strict=True):

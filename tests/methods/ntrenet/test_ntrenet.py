@@ -39,6 +39,7 @@ def test_maps_and_losses_equal_the_reference(golden: Callable[[str], Any]) -> No
     target = reference.query_mask(233)
     ignore = torch.zeros_like(target)
     features = method.read(query, support)
+    assert reference.error("logits_1shot", method.predict(*features, mask), 4) < 1e-4
     predicted = method._predict(*features, mask)
     background = predicted.query.background
     assert reference.error("bg_logits_1shot", background, 1) < 1e-4

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fssbench.api import Dataset
 
 _STARTED = time.monotonic()
+gc.disable()  # until all tests are collected: nothing of what collection makes is garbage
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -95,6 +96,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000, 10, 10)
+    gc.enable()
 
 
 def _find_shared() -> Path | None:

@@ -240,6 +240,7 @@ if TYPE_CHECKING:
     )
     from fssbench.plugins.method_cards import read_method_card as read_method_card
     from fssbench.plugins.registry import METHODS as METHODS, name_data_folder as name_data_folder
+    from fssbench.plural import describe_count as describe_count
     from fssbench.runs.mark_legend import (
         MARK_MEANINGS as MARK_MEANINGS,
         LegendMark as LegendMark,

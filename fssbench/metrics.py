@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.errors import UsageError
 from fssbench.markup import make_fields
+from fssbench.plural import describe_count
 
 Absent = Literal["zero", "exclude"]
 
@@ -91,7 +92,7 @@ class Score:
     def __str__(self) -> str:
         """Return the figures with one decimal, the number of episodes and the marks."""
         shown = f" [{'; '.join(self.marks)}]" if self.marks else ""
-        return f"mIoU {self.miou:.1f}, FB-IoU {self.fb_iou:.1f}, {self.episodes} episodes{shown}"
+        return f"mIoU {self.miou:.1f}, FB-IoU {self.fb_iou:.1f}, {describe_count(self.episodes, 'episode')}{shown}"
 
     __repr__ = __str__
 

@@ -25,6 +25,7 @@ from fssbench.files.writable import require_writable, writable_folder
 from fssbench.markup import make_table
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import REPORTERS
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.contracts.results import Reporter, Results
@@ -61,8 +62,8 @@ class WrittenReport:
         return next(pages, self.files[0] if self.files else None)
 
     def __repr__(self) -> str:
-        failed = f", {len(self.broken)} reporters failed" if self.broken else ""
-        return f"<WrittenReport: {self.page}, {len(self.files)} files{failed}>"
+        failed = f", {describe_count(len(self.broken), 'reporter')} failed" if self.broken else ""
+        return f"<WrittenReport: {self.page}, {describe_count(len(self.files), 'file')}{failed}>"
 
     def _repr_html_(self) -> str:
         """Show the figures of the report in a notebook, and where its files are."""
@@ -71,7 +72,11 @@ class WrittenReport:
         failed = [f"reporter {name} failed: {reason}" for name, reason in self.broken.items()]
         if self.results is None:
             return make_table(("file",), [(path,) for path in self.files], failed)
-        notes = [f"open {self.page} ({len(self.files)} files)", *failed, *explain_figures(self.results)]
+        notes = [
+            f"open {self.page} ({describe_count(len(self.files), 'file')})",
+            *failed,
+            *explain_figures(self.results),
+        ]
         return make_table(FIGURE_COLUMNS, list_figures(self.results), [*notes, *self.results.notes])
 
 

@@ -28,6 +28,7 @@ from fssbench.contracts.results import Cell, Results
 from fssbench.errors import UsageError, make_unknown_error
 from fssbench.evidence import MORE_QUERIES, TOO_FEW, format_p
 from fssbench.markup import format_interval, make_table
+from fssbench.plural import describe_count
 from fssbench.runs.equality import Equality, find_equal
 from fssbench.runs.store import find_run_folders
 
@@ -61,8 +62,8 @@ class Comparison:
 
     def __repr__(self) -> str:
         return (
-            f"<Comparison: {len(self.pairs)} pairs, {len(self.refused)} that cannot be compared, "
-            f"{len(self.equal)} equal folders; table: .table>"
+            f"<Comparison: {describe_count(len(self.pairs), 'pair')}, {len(self.refused)} that cannot be compared, "
+            f"{describe_count(len(self.equal), 'equal folder')}; table: .table>"
         )
 
     def _repr_html_(self) -> str:
@@ -228,7 +229,7 @@ def compare_methods(
         labels = names or sorted({cell.label for cell in results.cells})
         columns = sorted(
             f"{run.benchmark} {run.shot}-shot, seed {run.seed}, {run.protocol}, {run.manifest.block.size} px, "
-            f"{cell.episodes} episodes"
+            f"{describe_count(cell.episodes, 'episode')}"
             for cell in results.cells
             for run in list(cell.folds.values())[:1]
         )

@@ -41,6 +41,7 @@ from fssbench.contracts.results import Cell, Estimate, Results, RunResult
 from fssbench.errors import UsageError
 from fssbench.evidence import collect_evidence, planned_episodes
 from fssbench.markup import make_table
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -100,7 +101,14 @@ class Frames:
 
     def __repr__(self) -> str:
         episodes = sum(run.episodes for run in self.results.runs)
-        counts = f"{len(self.results.runs)} runs, {len(self.results.cells)} means, {episodes} episodes"
+        counts = ", ".join(
+            describe_count(number, noun)
+            for number, noun in (
+                (len(self.results.runs), "run"),
+                (len(self.results.cells), "mean"),
+                (episodes, "episode"),
+            )
+        )
         return f"<Frames: {counts}; tables: .runs, .means, .episodes, .strata, .sensitivity, .support_choice>"
 
     def _repr_html_(self) -> str:

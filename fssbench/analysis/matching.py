@@ -19,6 +19,7 @@ from fssbench.analysis.row_keys import COLUMN, Key, column_key, first_run
 from fssbench.analysis.row_names import full_name, with_names
 from fssbench.contracts.results import Cell, Results, RunResult
 from fssbench.errors import UsageError
+from fssbench.plural import describe_count
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,13 @@ def _match(a: Cell, b: Cell, methods: tuple[str, str], shared: bool) -> Match | 
     if not runs:
         return Refusal(a.benchmark, a.shot, methods, f"{reason}; they share no episode", False)
     count = sum(run.episodes for run, _ in runs)
-    return Match(a, b, methods, runs, f"compared on {count} shared episodes of plans that differ: {reason}")
+    return Match(
+        a,
+        b,
+        methods,
+        runs,
+        f"compared on {describe_count(count, 'shared episode')} of plans that differ: {reason}",
+    )
 
 
 def match_common_episodes(a: Cell, b: Cell) -> Match:

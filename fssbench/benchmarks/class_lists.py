@@ -12,6 +12,7 @@ from fssbench.contracts.benchmarks import Folds, Resolved
 from fssbench.errors import DataError, UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import DATASETS
+from fssbench.plural import describe_count
 
 _SHOWN = 8
 
@@ -134,7 +135,7 @@ def find_leaks(resolved: Resolved) -> Iterator[str]:
             if same
             else f"leave them out of one of the two, or state them in seen, where fold {number} has {leaked}"
         )
-        count = "1 class" if len(undeclared) == 1 else f"{len(undeclared)} classes"
+        count = describe_count(len(undeclared), "class", "classes")
         yield (
             f"fold {number} tests {count} that its source {source.dataset!r} is trained on "
             f"(ids {shown}), so its figures would not be few-shot figures. Next: {remedy}"

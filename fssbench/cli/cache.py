@@ -14,6 +14,7 @@ from fssbench.cli.options import PATH, json_option
 from fssbench.cli.output import emit_json, escape_text, print_table
 from fssbench.errors import UsageError
 from fssbench.files.cache_contents import KINDS, CacheKind, clear_kind, list_cache
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.files.cache_contents import CacheEntry
@@ -86,7 +87,9 @@ def _print_removed(kinds: Sequence[CacheKind], removed: Sequence[CacheEntry]) ->
         mine = [entry for entry in removed if entry.kind == kind]
         files, size = sum(entry.files for entry in mine), _format_size(sum(entry.bytes for entry in mine))
         click.echo(
-            f"{kind.name}: {files:,} files removed, {size}" if files else f"{kind.name}: nothing to remove"
+            f"{kind.name}: {describe_count(files, 'file')} removed, {size}"
+            if files
+            else f"{kind.name}: nothing to remove"
         )
 
 

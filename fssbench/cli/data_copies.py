@@ -7,6 +7,7 @@ import time
 import click
 
 from fssbench.cli.output import escape_text
+from fssbench.plural import describe_count
 
 
 def make_resized_copies(name: str, size: int, data: str | None) -> None:
@@ -35,7 +36,8 @@ def make_resized_copies(name: str, size: int, data: str | None) -> None:
     stale = f", {copies.removed:,} stale ones removed" if copies.removed else ""
     click.echo(
         escape_text(
-            f"{name}: {copies.written:,} copies of {size} px written, {copies.there_already:,} already there{stale}; "
+            f"{name}: {describe_count(copies.written, 'copy', 'copies')} of {size} px written, "
+            f"{copies.there_already:,} already there{stale}; "
             f"{format_bytes(copies.bytes)} in {copies.folder}"
         )
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fssbench.cli.output import escape_text
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.contracts.datasets import Finding, FindingLevel, Verification
@@ -40,7 +41,8 @@ def print_report(label: str, report: Verification, limit: int | None) -> None:
 
     errors = sum(f.level == FindingLevel.ERROR for f in report.findings)
     warnings = len(report.findings) - errors
-    click.echo(escape_text(f"{label}: {report.images:,} images, {report.masks:,} masks at {report.root}"))
+    counts = f"{describe_count(report.images, 'image')}, {describe_count(report.masks, 'mask')}"
+    click.echo(escape_text(f"{label}: {counts} at {report.root}"))
     for (level, kind, remedy), findings in _group_findings(report.findings).items():
         click.echo(
             escape_text(f"  {level}: {kind}" + (f" ({len(findings):,} files)" if len(findings) > 1 else ""))
@@ -56,7 +58,7 @@ def print_report(label: str, report: Verification, limit: int | None) -> None:
         for name, count in sorted(report.histogram.items(), key=lambda row: (-row[1], row[0])):
             click.echo(escape_text(f"    {count:>7,}  {name}"))
     verdict = "sound" if report.ok else "not usable in this state"
-    click.echo(f"  {errors:,} errors, {warnings:,} warnings: {verdict}")
+    click.echo(f"  {describe_count(errors, 'error')}, {describe_count(warnings, 'warning')}: {verdict}")
 
 
 def _group_findings(findings: list[Finding]) -> dict[tuple[FindingLevel, str, str], list[Finding]]:

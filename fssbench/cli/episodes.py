@@ -12,6 +12,7 @@ from fssbench.cli.hints import Verb
 from fssbench.cli.numbers import SEED, SHOT, Whole
 from fssbench.cli.options import PATH, data_option, json_option, plugin_option, protocol_option, splits_option
 from fssbench.cli.output import emit_json, escape_text, print_fields, print_table
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.contracts.episodes import Plan
@@ -87,7 +88,8 @@ def command(
         )
         if episodes is not None and episodes > plan.asked:
             click.echo(
-                f"note: this plan has {plan.asked} episodes, fewer than --episodes {episodes}", err=True
+                f"note: this plan has {describe_count(plan.asked, 'episode')}, fewer than --episodes {episodes}",
+                err=True,
             )
     if output is not None:
         write_plan(plan, output)

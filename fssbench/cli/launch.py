@@ -17,6 +17,7 @@ from fssbench.cli.options import PATH, json_option
 from fssbench.cli.output import emit_json, escape_text, print_table
 from fssbench.cli.run_words import list_run_words, parse_run
 from fssbench.errors import DataError, UsageError
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.evaluation.suite import Request
@@ -175,7 +176,7 @@ def status(folder: Path, everything: bool, as_json: bool) -> None:
             print_table(columns, [(e.task.name, e.job, e.state, e.detail, e.starts, e.log) for e in shown])
     counts = Counter(each.state for each in statuses)
     text = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
-    click.echo(f"{len(statuses)} tasks: {text}", err=True)
+    click.echo(f"{describe_count(len(statuses), 'task')}: {text}", err=True)
     if any(each.is_over for each in statuses):
         click.echo(f"Next: `{compose_next_command('launch', 'again', folder)}`", err=True)
         click.get_current_context().exit(DataError.exit_code)
@@ -196,7 +197,8 @@ def again(folder: Path, as_json: bool) -> None:
     active = [each for each in statuses if each.state in {State.WAITING, State.RUNNING}]
     if active:
         raise UsageError(
-            f"{len(active)} tasks of {folder} are still waiting or running. Next: wait for them, or `scancel` them"
+            f"{describe_count(len(active), 'task is', 'tasks are')} still waiting or running in {folder}. Next: "
+            "wait for them, or `scancel` them"
         )
     places = [each.number for each in statuses if each.is_over and each.number < len(launch.tasks)]
     if not any(each.is_over for each in statuses):
@@ -251,7 +253,7 @@ def _print_tasks(launch: Launch, request: Request, *, as_json: bool) -> None:
     for task in launch.tasks[:_SHOWN]:
         click.echo(escape_text(_compose(task)))
     if len(launch.tasks) > _SHOWN:
-        click.echo(f"... and {len(launch.tasks) - _SHOWN} more tasks; --json lists all")
+        click.echo(f"... and {describe_count(len(launch.tasks) - _SHOWN, 'more task')}; --json lists all")
     for task in launch.closing:
         click.echo(f"then: {escape_text(_compose(task))}")
     click.echo(f"asked of Slurm for each task: {_describe(launch.resources)}")
@@ -264,9 +266,10 @@ def _print_tasks(launch: Launch, request: Request, *, as_json: bool) -> None:
         wall = estimate.hours / min(at_once, len(launch.tasks))
         bound = "at least " if estimate.unmeasured else ""
         click.echo(
-            f"estimated: {bound}{estimate.hours:.2f} h of computing for {estimate.episodes} episodes by `bench` on "
+            f"estimated: {bound}{estimate.hours:.2f} h of computing for "
+            f"{describe_count(estimate.episodes, 'episode')} by `bench` on "
             f"{', '.join(estimate.devices)}, with {START:.0f} s to start each task; {bound}{wall:.2f} h with "
-            f"{min(at_once, len(launch.tasks))} tasks at once"
+            f"{describe_count(min(at_once, len(launch.tasks)), 'task')} at once"
         )
     if estimate.unmeasured:
         shown = ", ".join(
@@ -303,7 +306,7 @@ def _conclude(launch: Launch, folder: Path, submitted: int, *, as_json: bool) ->
     else:
         arrays = dict.fromkeys(job.partition("_")[0] for job in launch.jobs if job is not None)
         click.echo(
-            f"{submitted} tasks were submitted as {', '.join(arrays) or 'no job'}; then "
+            f"{describe_count(submitted, 'task was', 'tasks were')} submitted as {', '.join(arrays) or 'no job'}; then "
             + ", ".join(f"{t.name} {job}" for t, job in zip(launch.closing, launch.closing_jobs, strict=True))
         )
     click.echo(f"Next: `{compose_next_command('launch', 'status', folder)}`", err=True)

@@ -18,6 +18,7 @@ from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.contracts.resamples import RESAMPLES
 from fssbench.errors import PluginError
 from fssbench.files.writable import writable_folder
+from fssbench.plural import describe_count
 
 
 @click.command("leaderboard", cls=Verb)
@@ -46,6 +47,7 @@ def command(runs: tuple[Path, ...], out: Path, resamples: int, seed: int, as_jso
         return
     print_table(("page", "bytes"), [(path, path.stat().st_size) for path in pages])
     click.echo(
-        f"The site has {len(pages)} pages from {len(results.runs)} runs. Next: open {out / 'index.html'}",
+        f"The site has {describe_count(len(pages), 'page')} from {describe_count(len(results.runs), 'run')}. "
+        f"Next: open {out / 'index.html'}",
         err=True,
     )

@@ -21,6 +21,7 @@ from fssbench.cli.options import (
 )
 from fssbench.cli.output import emit_json
 from fssbench.errors import DataError
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.prediction.results import Predictions
@@ -134,7 +135,8 @@ def command(
         emit_json(done.rows)
     else:
         progress.result(
-            f"{len(done)} images segmented, {len(done) - done.computed} of them before. Look at {done.sheet}"
+            f"{describe_count(len(done), 'image')} segmented, {len(done) - done.computed} of them before. Look "
+            f"at {done.sheet}"
         )
     if done.failed:
         raise DataError(_list_failed(done))
@@ -144,5 +146,5 @@ def _list_failed(done: Predictions) -> str:
     """Compose the error for images that could not be read."""
     problems = [problem for _, problem in done.failed[:_SHOWN]]
     more = f"\n  and {len(done.failed) - _SHOWN} more, see {done.sheet}" if len(done.failed) > _SHOWN else ""
-    count = "1 image was" if len(done.failed) == 1 else f"{len(done.failed)} images were"
+    count = describe_count(len(done.failed), "image was", "images were")
     return f"{count} not segmented:\n  " + "\n  ".join(problems) + more

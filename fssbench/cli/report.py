@@ -19,6 +19,7 @@ from fssbench.cli.options import (
 )
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.contracts.resamples import RESAMPLES
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.contracts.results import Cell, Change, Changes, Results
@@ -91,7 +92,7 @@ def _print_figures(results: Results, written: Sequence[Path], as_json: bool) -> 
 
 def _describe_files(page: Path, others: int, out: Path) -> str:
     """Return one line that names the page to open, or the first file if no page is among them."""
-    more = f" ({others} more file{'s' if others > 1 else ''} in {out})" if others else ""
+    more = f" ({describe_count(others, 'more file')} in {out})" if others else ""
     return to_one_line(f"{'open' if page.suffix == '.html' else 'wrote'} {page}{more}")
 
 

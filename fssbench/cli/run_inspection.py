@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fssbench.cli.output import emit_json, to_one_line
 from fssbench.errors import UsageError
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.cli.progress import Progress
@@ -94,7 +95,9 @@ def _show(
     where = (
         f". The pictures are in {folder}; open {page}" if page else ". Next: add --show for pictures and maps"
     )
-    progress.say(f"{len(episodes)} episodes were inspected; no run was stored{where}")
+    progress.say(
+        f"{describe_count(len(episodes), 'episode was', 'episodes were')} inspected; no run was stored{where}"
+    )
 
 
 def _print_episodes(episodes: Sequence[ShownEpisode], progress: Progress) -> None:

@@ -20,6 +20,7 @@ from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.cli.hints import compose_next_command
 from fssbench.cli.output import emit_json, to_one_line
 from fssbench.errors import FssbenchError
+from fssbench.plural import describe_count
 from fssbench.runs.identity import make_label
 from fssbench.runs.mark_legend import mark_kind
 from fssbench.runs.masks import FOLDER as MASKS
@@ -64,8 +65,8 @@ class RunOutput:
             self.progress.say(f"note: {note}")
         protocols = ", ".join(dict.fromkeys(task.plan.protocol for task in self.prepared.tasks))
         self.progress.say(
-            f"{self._runs} runs, {self.prepared.episodes} episodes, device {self.prepared.settings.device}, "
-            f"protocol {protocols}"
+            f"{describe_count(self._runs, 'run')}, {describe_count(self.prepared.episodes, 'episode')}, "
+            f"device {self.prepared.settings.device}, protocol {protocols}"
         )
 
     def print_run(self, task: Task, evaluation: Evaluation) -> None:
@@ -161,7 +162,7 @@ def _print_sensitivity(results: Results) -> None:
         click.echo(
             to_one_line(
                 f"{cell.benchmark} {cell.shot}-shot {full_name(cell)}: with {each.replaced_by}, {changed.value:.1f} % "
-                f"of the answer changes{interval} ({each.episodes} episodes; {each.dependence})"
+                f"of the answer changes{interval} ({describe_count(each.episodes, 'episode')}; {each.dependence})"
             )
         )
 

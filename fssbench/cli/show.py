@@ -24,6 +24,7 @@ from fssbench.cli.show_toml import compose_toml
 from fssbench.contracts.notes import Note, NoteKind
 from fssbench.errors import DataError, PluginError, UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.loading.bundled import ShippedCheckpoint
@@ -150,7 +151,7 @@ def _describe_checkpoints(cls: Any, checkpoints: Sequence[ShippedCheckpoint]) ->
                 f"{each.training.steps} steps of {each.training.batch} episodes at "
                 f"{each.training.size} px on {each.training.images} images of "
                 f"{each.training.dataset} ({', '.join(each.training.marks or ['whole'])})",
-                f"{len(each.classes)} classes: {', '.join(each.training.class_names)}",
+                f"{describe_count(len(each.classes), 'class', 'classes')}: {', '.join(each.training.class_names)}",
                 *filter(None, [_training_options(each.training.as_stored())]),
                 f"chosen by {each.training.selection}",
             ]

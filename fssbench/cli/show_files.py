@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fssbench.errors import DataError, UsageError
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.contracts.checkpoint import CheckpointHeader, TrainingManifest
@@ -101,7 +102,7 @@ def describe_plan(name: str) -> Facts:
         **facts,
         "marks": list(map(str, plan.marks)),
         "classes": {
-            f"{class_id} {title}": f"{per_class[class_id]} episodes"
+            f"{class_id} {title}": describe_count(per_class[class_id], "episode")
             for class_id, title in zip(plan.classes, plan.class_names, strict=True)
         },
         "episodes": len(plan),
@@ -268,8 +269,10 @@ def _summarise_training(manifest: TrainingManifest) -> str:
     facts = [
         f"for {manifest.benchmark} fold {manifest.fold}" if manifest.benchmark else "",
         f"{manifest.steps} of {manifest.steps_planned} steps" if manifest.steps is not None else "",
-        f"{manifest.images} images of {manifest.dataset}" if manifest.images is not None else "",
-        f"{len(manifest.classes)} classes" if manifest.classes else "",
+        f"{describe_count(manifest.images, 'image')} of {manifest.dataset}"
+        if manifest.images is not None
+        else "",
+        describe_count(len(manifest.classes), "class", "classes") if manifest.classes else "",
         f"{manifest.size} px" if manifest.size is not None else "",
         f"{manifest.shot}-shot" if manifest.shot is not None else "",
         f"chosen by {manifest.selection}" if manifest.selection else "",

@@ -24,6 +24,7 @@ from fssbench.cli.options import (
     threads_option,
 )
 from fssbench.cli.output import emit_json, escape_text
+from fssbench.plural import describe_count
 
 
 @click.command(
@@ -163,7 +164,8 @@ def command(method: str, config: dict[str, Any], as_json: bool, quiet: bool, **r
     state = "done" if done.computed else "already complete"
     click.echo(
         escape_text(
-            f"{done.checkpoint}: {state}, {done.steps} steps, loss {done.loss:.4f}{best} ({done.selection})"
+            f"{done.checkpoint}: {state}, {describe_count(done.steps, 'step')}, loss {done.loss:.4f}{best} "
+            f"({done.selection})"
         )
     )
     where: tuple[str, ...] = (*CARRIED, "--fold", "--shot")

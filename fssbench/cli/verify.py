@@ -10,6 +10,7 @@ from fssbench.cli.hints import Verb
 from fssbench.cli.numbers import Real, Whole
 from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option, threads_option
 from fssbench.errors import DataError
+from fssbench.plural import describe_count
 
 
 @click.command(
@@ -72,8 +73,9 @@ def command(
     differing = {path for path, f in findings if f.outcome == Outcome.DIFFERS}
     unchecked = {path for path, f in findings if f.outcome == Outcome.NOT_CHECKED} - differing
     click.echo(
-        f"{len(checked)} runs: {len(differing)} differ, {len(unchecked)} are not checked in all points, "
-        f"{len(checked) - len(differing) - len(unchecked)} are equal in all points",
+        f"{describe_count(len(checked), 'run')}: {describe_count(len(differing), 'differs', 'differ')}, "
+        f"{describe_count(len(unchecked), 'is', 'are')} not checked in all points, "
+        f"{describe_count(len(checked) - len(differing) - len(unchecked), 'is', 'are')} equal in all points",
         err=True,
     )
     if differing:

@@ -24,6 +24,7 @@ from fssbench.data.location import find_data_folder, open_dataset
 from fssbench.episodes.sampling import count_few_items, list_classes, list_pool, plan
 from fssbench.errors import DataError, FssbenchError
 from fssbench.plugins.registry import DATASETS
+from fssbench.plural import describe_count
 
 _SHOWN = 5
 
@@ -101,7 +102,9 @@ def classes_have_enough_images(s: _Subject) -> None:
     few = count_few_items(list_pool(s.target, record.split).of_classes(tuple(names)), names, needed)
     counts = _join(f"{name} ({count})" for name, count in few.items())
     require(
-        not few, f"{len(few)} classes have fewer than {needed} images in split {record.split!r}: {counts}"
+        not few,
+        f"{describe_count(len(few), 'class has', 'classes have')} fewer than {needed} images in split "
+        f"{record.split!r}: {counts}",
     )
 
 
@@ -111,7 +114,10 @@ def all_episodes_are_drawn(s: _Subject) -> None:
     record = s.resolved.benchmark
     for drawn in s.drawn:
         where = f"fold {drawn.fold} at {drawn.shot} shots"
-        require(len(drawn) == record.episodes, f"{where} has {len(drawn)} episodes, not {record.episodes}")
+        require(
+            len(drawn) == record.episodes,
+            f"{where} has {describe_count(len(drawn), 'episode')}, not {record.episodes}",
+        )
 
 
 @_reports_errors
@@ -142,7 +148,11 @@ def source_has_the_classes(s: _Subject) -> None:
     needed = min(record.shots) + 1
     few = count_few_items(pool.of_classes(tuple(names)), names, needed)
     counts = _join(f"{name} ({count})" for name, count in few.items())
-    require(not few, f"{len(few)} training classes have fewer than {needed} images: {counts}")
+    require(
+        not few,
+        f"{describe_count(len(few), 'training class has', 'training classes have')} fewer than {needed} images: "
+        f"{counts}",
+    )
 
 
 BENCHMARK_CHECKS: tuple[Callable[[_Subject], None], ...] = (

@@ -15,6 +15,7 @@ from fssbench.contracts.benchmarks import Benchmark
 from fssbench.contracts.marks import Mark, MarkKind, parse_mark
 from fssbench.lazy import load_name
 from fssbench.markup import make_fields
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -196,7 +197,8 @@ class Plan(Sequence[Episode]):
         marks = f" [{'; '.join(self.marks)}]" if self.marks else ""
         return (
             f"<Plan: {self.benchmark} fold {self.fold}, {self.shot}-shot, {self.protocol}, seed {self.seed}, "
-            f"{self.size} px, {len(self)} episodes{self._describe_sets()}, sha256 {self.sha256[:12]}{marks}>"
+            f"{self.size} px, {describe_count(len(self), 'episode')}{self._describe_sets()}, sha256 "
+            f"{self.sha256[:12]}{marks}>"
         )
 
     def _describe_sets(self) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fssbench.errors import PluginError
+from fssbench.plural import describe_count
 
 Returns = Literal["logits", "probabilities", "mask"]
 """What a model returns."""
@@ -61,7 +62,10 @@ def convert_answer(value: Any, shape: tuple[int, ...], answer: Answer, device: t
             "wrap(..., returns='mask') if it returns masks",
         )
     if not torch.isfinite(tensor).all():
-        raise answer.error(f"returned {int((~torch.isfinite(tensor)).sum())} values that are NaN or infinite")
+        bad = int((~torch.isfinite(tensor)).sum())
+        raise answer.error(
+            f"returned {describe_count(bad, 'value that is', 'values that are')} NaN or infinite"
+        )
     if answer.returns == "probabilities":
         low, high = float(tensor.min()), float(tensor.max())
         if low < -_TOLERANCE or high > 1 + _TOLERANCE:

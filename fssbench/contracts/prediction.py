@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from fssbench.contracts.method_card import Information
 from fssbench.errors import PluginError
+from fssbench.plural import describe_count
 
 Check = Callable[[Any, Tensor, str], Tensor]
 """What looks at logits before they are used, and returns them: from logits, support masks and the method's name."""
@@ -156,7 +157,9 @@ def check_logits(logits: Any, support_mask: Tensor, name: str) -> Tensor:
     if not math.isfinite(logits.sum().item()):
         bad = int((~torch.isfinite(logits)).sum())
         if bad:
-            raise PluginError(f"{name}.logits returned {bad} values that are NaN or infinite")
+            raise PluginError(
+                f"{name}.logits returned {describe_count(bad, 'value that is', 'values that are')} NaN or infinite"
+            )
     checked: Tensor = logits
     return checked
 

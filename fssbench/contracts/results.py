@@ -18,6 +18,7 @@ from fssbench.contracts.marks import Mark, parse_mark
 from fssbench.contracts.run_manifest import RunManifest
 from fssbench.contracts.support_probes import SupportProbe
 from fssbench.markup import format_interval, make_fields
+from fssbench.plural import describe_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,7 @@ def _list_figures(row: RunResult | Cell) -> dict[str, str]:
 
 def _describe(row: RunResult | Cell) -> str:
     marks = f" [{'; '.join(row.marks)}]" if row.marks else ""
-    return f"mIoU {row.miou}, FB-IoU {row.fb_iou}, {row.episodes} episodes{marks}"
+    return f"mIoU {row.miou}, FB-IoU {row.fb_iou}, {describe_count(row.episodes, 'episode')}{marks}"
 
 
 @dataclass(frozen=True)

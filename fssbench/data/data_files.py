@@ -21,6 +21,7 @@ from fssbench.files.kept_log import write_whole
 from fssbench.files.links import check_links
 from fssbench.files.regular import read_regular
 from fssbench.plugins.calls import plugin_call
+from fssbench.plural import describe_count
 
 FILE = "data.json"
 """In a run folder: the first digits of the hashes of its data files."""
@@ -72,8 +73,8 @@ class DataFiles:
                 total.update(f"{item}\0{path.name}\0{known.sha256}\n".encode())
         if missing:
             raise DataError(
-                f"{len(missing)} files of {what} are missing or unreadable. The first is {missing[0]}. "
-                f"Next: `fssbench data verify {dataset.card.name}`"
+                f"{what}: {describe_count(len(missing), 'file is', 'files are')} missing or unreadable. The "
+                f"first is {missing[0]}. Next: `fssbench data verify {dataset.card.name}`"
             )
         self.sha256 = total.hexdigest()
 

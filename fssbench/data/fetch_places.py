@@ -15,6 +15,7 @@ from fssbench.files.archives import check_archive, unpack_archive
 from fssbench.files.listing import list_folder
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import DATASETS
+from fssbench.plural import describe_count
 
 UNPACKING, LISTS = "unpacking", "lists"
 """Folders of the work folder that are half done."""
@@ -106,7 +107,7 @@ def _judge(archive: Archive, path: Path, fetched: Fetched) -> int:
         )
     if listing.left_out:
         fetched.notes.append(
-            f"{archive.file}: {len(listing.left_out):,} files that are not needed were left out, such as "
+            f"{archive.file}: left out {describe_count(len(listing.left_out), 'file')} without use here, such as "
             f"{listing.left_out[0]}"
         )
     return listing.size

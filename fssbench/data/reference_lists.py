@@ -19,6 +19,7 @@ from fssbench.files.atomic import replace_file
 from fssbench.files.cache import cache_folder
 from fssbench.files.in_use import hold_folder
 from fssbench.plugins.calls import plugin_call
+from fssbench.plural import describe_count
 
 
 def find_list_folder(explicit: Path | None = None, data: Path | None = None) -> Path | None:
@@ -82,7 +83,9 @@ def import_lists(source: Path, target: Path) -> list[str]:
     for name, count, verdict, content in sorted(ready, key=lambda row: row[0]):
         _write(target / name, content)
         digest = hashlib.sha256(content).hexdigest()
-        report.append(f"{name}: {count:,} entries, {_describe_verdict(verdict)}, sha256 {digest}")
+        report.append(
+            f"{name}: {describe_count(count, 'entry', 'entries')}, {_describe_verdict(verdict)}, sha256 {digest}"
+        )
     return report + _describe_missing_lists(formats, {name for name, *_ in ready})
 
 

@@ -10,6 +10,7 @@ from statistics import fmean, median, quantiles, stdev
 import psutil
 
 from fssbench.contracts.efficiency import Timing
+from fssbench.plural import describe_count
 
 WARMUP = (4, 20)
 """Fewest and most warm-up episodes, which do not count."""
@@ -89,7 +90,11 @@ def time_work(
     load = Load()
     seconds = [once() for _ in range(repeats)]
     others = load.others
-    reasons = [] if steady else [f"the method was still getting faster after {warm} episodes of warm-up"]
+    reasons = (
+        []
+        if steady
+        else [f"the method was still getting faster after {describe_count(warm, 'episode')} of warm-up"]
+    )
     reasons += list_spread_reasons(seconds)
     cpus = os.cpu_count() or 1
     if others is not None and others + threads > cpus + CROWDED:

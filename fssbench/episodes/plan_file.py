@@ -17,6 +17,7 @@ from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
 from fssbench.files.regular import read_regular
 from fssbench.files.text import decode_text
+from fssbench.plural import describe_count
 
 _FIELDS = tuple(
     Plan.__dataclass_fields__.keys() - {"episodes", "data", "splits", "definition", "support_sets"}
@@ -148,12 +149,13 @@ def parse_plan(content: bytes, path: Path) -> Plan:
 def _check_plan(plan: Plan, path: Path) -> None:
     if len(plan.classes) != len(plan.class_names):
         raise DataError(
-            f"plan {path} has {len(plan.classes)} classes, but {len(plan.class_names)} class names"
+            f"plan {path} has {describe_count(len(plan.classes), 'class', 'classes')}, but "
+            f"{describe_count(len(plan.class_names), 'class name')}"
         )
     sets = plan.support_sets
     if len(plan) % sets:
         raise DataError(
-            f"plan {path} has {len(plan)} episodes, no multiple of its {sets} support sets per query"
+            f"plan {path} has {describe_count(len(plan), 'episode')}, no multiple of its {sets} support sets per query"
         )
     items = {item for episode in plan for item in (episode.query, *episode.supports)}
     outside = {item for item in items if not _is_inside(item)}
@@ -172,7 +174,7 @@ def _check_plan(plan: Plan, path: Path) -> None:
             raise DataError(f"plan {path}: episode {place} names a file outside its data set")
         if len(episode.supports) != plan.shot:
             raise DataError(
-                f"plan {path}: episode {place} has {len(episode.supports)} supports, not {plan.shot}"
+                f"plan {path}: episode {place} has {describe_count(len(episode.supports), 'support')}, not {plan.shot}"
             )
         if episode.index != place:
             raise DataError(f"plan {path}: episode {place} is out of order (index {episode.index})")

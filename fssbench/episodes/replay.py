@@ -14,6 +14,7 @@ from fssbench.episodes.plan_file import read_plan
 from fssbench.episodes.sampling import PROTOCOLS, list_pool, plan as draw
 from fssbench.errors import DataError, FssbenchError, UsageError
 from fssbench.plugins.registry import DATASETS
+from fssbench.plural import describe_count
 
 
 class Outcome(StrEnum):
@@ -166,6 +167,7 @@ def _require_items(stored: Plan, drawn: Plan, path: Path) -> None:
             else f"class {absent[0]} has no image"
         )
         raise DataError(
-            f"plan {path} names {len(missing)} pairs of image and class that the data do not have; {first}. "
+            f"plan {path} names {describe_count(len(missing), 'pair')} of image and class that the data do not "
+            f"have; {first}. "
             f"Next: `fssbench episodes --replay {path}`, or `fssbench data verify {drawn.dataset}`"
         )

@@ -31,6 +31,7 @@ from fssbench.loading.backbones import find_backbone_source
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.import_files import drop_aliases
+from fssbench.plural import describe_count
 
 
 class Extractor:
@@ -131,5 +132,6 @@ def _require_maps(maps: Any, network: Backbone, taps: Sequence[str], device: tor
     last = maps[max(taps, key=list(network.taps).index)]
     if not torch.isfinite(last.sum()) and not torch.isfinite(last).all():
         raise PluginError(
-            f"the features have {int((~torch.isfinite(last)).sum())} values that are NaN or infinite"
+            "the features have "
+            f"{describe_count(int((~torch.isfinite(last)).sum()), 'value that is', 'values that are')} NaN or infinite"
         )

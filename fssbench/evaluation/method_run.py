@@ -36,6 +36,7 @@ from fssbench.loading.load import find_method_source
 from fssbench.metrics import count
 from fssbench.plugins.calls import is_built_in
 from fssbench.plugins.source_hash import collect_source
+from fssbench.plural import describe_count
 from fssbench.runs.identity import COMMAND, make_context, make_identity, make_run_slug
 from fssbench.runs.masks import SavedMasks
 from fssbench.runs.pictures import Panels, Thumbnails
@@ -350,9 +351,9 @@ class MethodRun:
         self.writer.take_back(self._computed)
         raise PluginError(
             f"{text}. So the method keeps state from episode to episode, or draws random numbers that are not seeded, "
-            f"and its figures would depend on the order of the episodes. The {computed} episodes that this command "
-            "computed are not stored. Next: run fssbench check on the plugin; keep nothing on `self` while predicting, "
-            "and use the global generators or the `generator` of `adapt`"
+            "and its figures would depend on the order of the episodes. What this command computed "
+            f"({describe_count(computed, 'episode')}) is not stored. Next: run fssbench check on the plugin; "
+            "keep nothing on `self` while predicting, and use the global generators or the `generator` of `adapt`"
         )
 
     def finish(self) -> None:
@@ -490,8 +491,8 @@ class MethodRun:
         score = summarise(self.path)
         if score.episodes != len(self.writer.done):
             raise RunFolderError(
-                f"{self.path} holds {score.episodes} episodes, but {len(self.writer.done)} were counted. "
-                "Next: run the same command again"
+                f"{self.path} holds {describe_count(score.episodes, 'episode')}, but {len(self.writer.done)} "
+                "were counted. Next: run the same command again"
             )
         self.writer.report_losses()
         self.evaluation = Evaluation(self.path, self.identity, score, self.planned, self._computed)

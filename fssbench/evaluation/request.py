@@ -16,6 +16,7 @@ from fssbench.evaluation.suite import Request, execute, prepare
 from fssbench.loading.settings import refuse_reserved
 from fssbench.markup import make_table
 from fssbench.plugins.registry import load_plugins
+from fssbench.plural import describe_count
 from fssbench.progress import Progress
 
 _SEVERAL = {
@@ -133,7 +134,10 @@ def run(
                 done += evaluations
                 broken += [error for _, error in failed]
     except KeyboardInterrupt:
-        shown.say(f"{len(done)} runs are complete, in {out}. Next: the same call again, which resumes")
+        shown.say(
+            f"{describe_count(len(done), 'run is', 'runs are')} complete, in {out}. Next: the same call again, "
+            "which resumes"
+        )
         raise
     raise_broken(broken)
     return Evaluations(tuple(done), prepared.notes)

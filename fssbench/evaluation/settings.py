@@ -25,6 +25,7 @@ from fssbench.lazy import load_name
 from fssbench.loading.load import require_device
 from fssbench.markup import make_fields
 from fssbench.metrics import Score
+from fssbench.plural import describe_count
 from fssbench.runs.pictures import PANELS
 from fssbench.runs.store import compute_shard_range
 
@@ -126,7 +127,8 @@ class Evaluation:
         (run,) = load_name("fssbench.analysis.collect:collect")([self.path]).runs
         if run.episodes != self.score.episodes:
             raise DataError(
-                f"{self.path} holds {run.episodes} episodes now, and this result is of {self.score.episodes}"
+                f"{self.path} holds {describe_count(run.episodes, 'episode')} now, and this result is of "
+                f"{self.score.episodes}"
             )
         return run.miou, run.fb_iou
 

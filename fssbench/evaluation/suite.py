@@ -37,6 +37,7 @@ from fssbench.loading.load import choose_companions, load_method
 from fssbench.loading.settings import make_settings
 from fssbench.loading.weights_choice import Choice, choose_weights, explain_weights_on_command_line
 from fssbench.plugins.registry import DATASETS, METHODS
+from fssbench.plural import describe_count
 from fssbench.runs.early_marks import make_training_marks, read_plan_pictures
 
 MINI_EPISODES = 8
@@ -372,7 +373,7 @@ def _read_stored_plans(request: Request, collect_error: Callable[[Callable[[], A
 def _note_short_plan(drawn: Plan, wanted: int | None) -> Iterator[str]:
     """Say that a plan has fewer episodes than the user asked for."""
     if wanted is not None and wanted > len(drawn):
-        yield f"{drawn.benchmark}: its plan has {len(drawn)} episodes, fewer than --episodes {wanted}"
+        yield f"{drawn.benchmark}: its plan has {describe_count(len(drawn), 'episode')}, fewer than --episodes {wanted}"
 
 
 def _note_seen_classes(resolved: Resolved, fold: int) -> Iterator[str]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fssbench.images.judgements import Judgement, JudgementLevel, is_transparent, read_stored_depth
+from fssbench.plural import describe_count
 
 THRESHOLD = 128
 """Grey value from which a pixel is foreground, in all reference loaders."""
@@ -320,6 +321,7 @@ def _judge_colours(colours: NDArray[np.uint8]) -> list[Judgement]:
         problem = f"{100 * share:.1f} % of the pixels have colours that are not a class code"
         remedy = "use the file as published; this file is not a colour-coded mask"
         return [Judgement(JudgementLevel.ERROR, "photograph", problem, remedy)]
-    problem = f"{count:,} pixels have soft colours; the threshold {THRESHOLD} on each channel decides"
+    soft = describe_count(count, "pixel has a soft colour", "pixels have soft colours")
+    problem = f"{soft}; the threshold {THRESHOLD} on each channel decides"
     remedy = "if the file is as published, do nothing; replace a mask that was resized or stored as JPEG"
     return [Judgement(JudgementLevel.NOTE, "soft", problem, remedy)]

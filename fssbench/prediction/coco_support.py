@@ -13,6 +13,7 @@ from fssbench.errors import DataError, UsageError, make_unknown_error
 from fssbench.files.regular import MEBIBYTE, read_regular
 from fssbench.images.coco_regions import check_segmentation, decode_region, has_region
 from fssbench.images.mask_values import IGNORE
+from fssbench.plural import describe_count
 
 _MOST_BYTES = 2048 * MEBIBYTE
 """Size of the largest file that is read."""
@@ -94,7 +95,8 @@ def _find_image(path: Path, images: list[dict[str, Any]], name: str) -> dict[str
         raise DataError(f"{path} lists several images of the name {name}: {listed}. Next: keep one of them")
     listed = ", ".join(str(record.get("file_name")) for record in images[:3])
     raise DataError(
-        f"{path} does not list the image {name}, but {len(images):,} others, such as {listed or 'none'}. "
+        f"{path} does not list the image {name}, but {describe_count(len(images), 'other')}, such as "
+        f"{listed or 'none'}. "
         "Next: give the image that was annotated, under its own name"
     )
 

@@ -14,6 +14,7 @@ from PIL import Image
 from fssbench.errors import DataError, UsageError
 from fssbench.images.judgements import judge_pair
 from fssbench.images.reading import resize_mask
+from fssbench.plural import describe_count
 from fssbench.prediction.coco_support import read_coco_mask
 from fssbench.prediction.differences import Look
 from fssbench.prediction.reading import Orientation, read_picture
@@ -138,8 +139,8 @@ def _judge_object(path: Path, mask: Mask, small: NDArray[np.bool_]) -> list[str]
         doubts.append("the object covers all four edges. Is the mask inverted?")
     if small.sum() < _FEW:
         doubts.append(
-            f"the object has only {int(small.sum())} pixels at {size}, at which the network sees images. A cut-out "
-            "or a larger --size would show more of it"
+            f"the object has only {describe_count(int(small.sum()), 'pixel')} at {size}, at which the network "
+            "sees images. A cut-out or a larger --size would show more of it"
         )
     return doubts
 

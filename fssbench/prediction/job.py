@@ -15,6 +15,7 @@ from fssbench.evaluation.read_ahead import ReadAhead
 from fssbench.evaluation.support_effect import measure_effect
 from fssbench.files.hashing import hash_present_file, read_file_state
 from fssbench.plugins.calls import is_built_in
+from fssbench.plural import describe_count
 from fssbench.prediction.contact_sheet import SheetFacts, write_sheet
 from fssbench.prediction.differences import Look, find_differences
 from fssbench.prediction.folder import PredictionFolder, find_place
@@ -99,7 +100,7 @@ class PredictionJob:
             total = len(self.listing.files)
             examples = len(self.ready.examples)
             progress.say(
-                f"{len(tasks)} of {total} images to segment by {examples} example{'' if examples == 1 else 's'} at "
+                f"{len(tasks)} of {total} images to segment by {describe_count(examples, 'example')} at "
                 f"{self.ready.size} px, device {self.device}, into {settings.out}"
             )
             try:
@@ -133,12 +134,13 @@ class PredictionJob:
                 edited += folder.is_changed(record)
         if changed:
             progress.say(
-                f"note: {changed} images changed since they were segmented; their masks are replaced"
+                f"note: {describe_count(changed, 'image has', 'images have')} changed since segmentation and "
+                f"{'is' if changed == 1 else 'are'} segmented again"
             )
         if edited:
             progress.say(
-                f"note: {edited} masks were edited since they were written; they are kept, and the table describes "
-                "what was written"
+                f"note: {describe_count(edited, 'mask was', 'masks were')} edited after writing; the edits are "
+                "kept, and the table describes what was written"
             )
         return tasks
 

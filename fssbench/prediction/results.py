@@ -14,6 +14,7 @@ from PIL import Image
 from fssbench.contracts.marks import Mark
 from fssbench.images.opening import open_image
 from fssbench.markup import make_pictures, make_table
+from fssbench.plural import describe_count
 from fssbench.prediction.layout import list_output_files, name_page
 from fssbench.prediction.records import ImageRecord
 from fssbench.prediction.table import COLUMNS, make_failed_row, make_row
@@ -115,7 +116,7 @@ class Predictions:
         """Number of images, failures, marks and the page to open."""
         failed = f", {len(self.failed)} failed" if self.failed else ""
         marks = f"; {'; '.join(self.marks)}" if self.marks else ""
-        count = "1 image" if len(self.items) == 1 else f"{len(self.items)} images"
+        count = describe_count(len(self.items), "image")
         return f"{count} segmented{failed}{marks}. Look at {self.sheet}"
 
     __repr__ = __str__
@@ -133,7 +134,7 @@ class Predictions:
         ]
         more = len(self.items) - len(rows)
         notes = [
-            *(f"{more} more images" for _ in range(more > 0)),
+            *(describe_count(more, "more image") for _ in range(more > 0)),
             *(f"failed: {file}: {problem}" for file, problem in self.failed),
             f"marks: {'; '.join(self.marks) or 'none'}",
             *self.warnings,

@@ -12,6 +12,7 @@ from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.data_files import FILE as DATA
 from fssbench.errors import DataError
+from fssbench.plural import describe_count
 from fssbench.runs.identity import make_run_slug
 from fssbench.runs.masks import join_masks
 from fssbench.runs.pictures import join_panels
@@ -67,7 +68,11 @@ def merge(shards: str | Path | Sequence[str | Path] = "runs", out: str | Path = 
         except DataError as error:
             problems.append(error)
     if problems:
-        done = [f"{len(joined)} complete runs were joined in {out}"] if joined else []
+        done = (
+            [f"{describe_count(len(joined), 'complete run was', 'complete runs were')} joined in {out}"]
+            if joined
+            else []
+        )
         raise DataError("\n".join([*dict.fromkeys(map(str, problems)), *done]))
     return joined
 

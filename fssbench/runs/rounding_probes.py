@@ -19,6 +19,7 @@ from fssbench.contracts.run_manifest import Identity
 from fssbench.errors import DataError
 from fssbench.files.append_log import unseal
 from fssbench.metrics import score
+from fssbench.plural import describe_count
 from fssbench.runs.probe_log import ProbeLog, require_counts
 from fssbench.runs.store import StoredRun
 
@@ -100,7 +101,7 @@ class RoundingEffect:
             if math.isnan(gap)
             else f"mIoU {gap:+.2f} against {self.reference}"
         )
-        return f"{difference} on {self.episodes} episodes, {share:.2g} % of their pixels differ"
+        return f"{difference} on {describe_count(self.episodes, 'episode')}, {share:.2g} % of their pixels differ"
 
 
 def measure_rounding_effect(run: StoredRun, reference: Reference = FLOAT32) -> RoundingEffect | None:

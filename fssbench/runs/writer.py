@@ -23,6 +23,7 @@ from fssbench.errors import DataError, FssbenchError, LockedError, RunFolderErro
 from fssbench.files.append_log import write_all
 from fssbench.files.kept_log import KeptLog, set_aside, write_whole
 from fssbench.files.regular import read_regular
+from fssbench.plural import describe_count
 from fssbench.runs.checksums import find_changed_files, remove_checksums, write_checksums
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.sessions import FILE, Session
@@ -135,8 +136,9 @@ class RunWriter:
         """Warn if stored episodes, which this run goes on from, come from a log that somebody changed."""
         if "episodes.jsonl" in self._changed and self.done:
             warnings.warn(
-                f"{self.path / 'episodes.jsonl'} was changed after it was written; its {len(self.done)} episodes are "
-                f"taken as they are. Next: `fssbench verify {self.path}`, or delete this run folder and run again",
+                f"{self.path / 'episodes.jsonl'} was changed after it was written; this run goes on "
+                f"with its {describe_count(len(self.done), 'episode')}. Next: `fssbench verify {self.path}`, or "
+                "delete this run folder and run again",
                 stacklevel=2,
             )
 
@@ -149,7 +151,8 @@ class RunWriter:
         """
         if self._opened.find_harm():
             self._mend(record)
-        hint = f"{len(self.done)} episodes are stored. Next: free space, then run the same command again"
+        stored = describe_count(len(self.done), "episode is", "episodes are")
+        hint = f"{stored} stored. Next: free space, then run the same command again"
         self._order.append((record.index, self._opened.size))
         self._opened.append(record.line(), hint)
         self.done[record.index] = record
@@ -201,8 +204,9 @@ class RunWriter:
         if self.losses:
             raise RunFolderError(
                 f"another program changed {self.path} while the run was being written: {'; '.join(self.losses)}. "
-                f"Nothing is lost: all {len(self.done)} episodes were written again from memory. Next: find out what "
-                "changes files there (a cleaner of temporary folders, a tool that synchronises, another person), then "
+                f"Nothing is lost: {describe_count(len(self.done), 'episode was', 'episodes were')} written "
+                "again from memory. Next: find out what changes files there (a cleaner of temporary folders, a "
+                "tool that synchronises, another person), then "
                 "run the same command again, which reads the stored run"
             )
 
@@ -220,7 +224,8 @@ class RunWriter:
                 log.append(last.line())
             raise RunFolderError(
                 f"{self.path} was moved while it was being written. The moved folder holds its "
-                f"{len(self.done) + (last is not None)} episodes. Next: move it back, then run the same command again"
+                f"{describe_count(len(self.done) + (last is not None), 'episode')}. Next: move it back, then "
+                "run the same command again"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -229,8 +234,8 @@ class RunWriter:
             beside = self.path.with_name(f"{self.path.name}.episodes-{os.getpid()}.jsonl")
             log.copy_to(beside)
             raise RunFolderError(
-                f"{self.path} was removed while it was being written and cannot be restored ({error}). The "
-                f"{len(self.done)} computed episodes are stored in {beside}"
+                f"{self.path} was removed while it was being written and cannot be restored ({error}). "
+                f"{describe_count(len(self.done), 'computed episode is', 'computed episodes are')} stored in {beside}"
             ) from error
         if harm := log.find_harm(whole=True):
             log.put_back()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fssbench.markup import make_fields
+from fssbench.plural import describe_count
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Trained:
                 "loss": f"{self.loss:.4f}",
                 "validation, which is not a figure of a benchmark": best,
                 "selected by": self.selection,
-                "trained on": f"{self.images} images, {self.classes} classes",
+                "trained on": f"{describe_count(self.images, 'image')}, "
+                f"{describe_count(self.classes, 'class', 'classes')}",
             }
         )

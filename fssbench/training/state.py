@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from fssbench.contracts.methods import Method, collect_method_weights
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import assign_state, read_safetensors, write_safetensors
+from fssbench.plural import describe_count
 
 FORMAT = 1
 STATE = "state.safetensors"
@@ -83,8 +84,9 @@ def save_state(
     if infinite:
         before = "The earlier state is kept" if path.is_file() else "There is no earlier state"
         raise DataError(
-            f"step {reached.step}: {infinite[0]} and {len(infinite) - 1} more tensors are no longer finite, so the "
-            f"state is not stored in {path.parent}. {before}. Next: choose a lower --lr, or --no-amp, and another --out"
+            f"step {reached.step}: {describe_count(len(infinite), 'tensor is', 'tensors are')} no longer "
+            f"finite, such as {infinite[0]}, so the state is not stored in {path.parent}. {before}. Next: "
+            "choose a lower --lr, or --no-amp, and another --out"
         )
     block = {"format": FORMAT, "facts": dict(facts), **asdict(reached)}
     write_safetensors(path, tensors, {_HEADER: json.dumps(block, sort_keys=True)}, sealed=True)

@@ -39,6 +39,7 @@ from fssbench.images.judgements import DOUBTS
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import SELECTED_ON_TEST, make_content_ids, make_image_ids
 from fssbench.plugins.calls import plugin_call
+from fssbench.plural import describe_count
 from fssbench.runs.marks import make_counted_marks
 from fssbench.training.average import Average
 from fssbench.training.batch import Batch
@@ -162,8 +163,10 @@ class _Training:
         self.optimizer = make_optimizer(self.recipe, method)
         self.average = Average(method, settings.average)
         if self.source.left_out:
-            tell(f"{self.source.left_out:,} images are left out because they are test or validation images")
-        tell(f"hashing {len(self.source.items)} images")
+            tell(
+                f"{describe_count(self.source.left_out, 'image is', 'images are')} left out (test or validation images)"
+            )
+        tell(f"hashing {describe_count(len(self.source.items), 'image')}")
         self.data = hash_item_files(
             self.source.dataset, self.source.items, f"training for {settings.benchmark}"
         )

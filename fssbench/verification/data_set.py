@@ -16,6 +16,7 @@ from fssbench.episodes.sampling import count_few_items, list_pool, list_suggesti
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.images.judgements import DOUBTS
 from fssbench.plugins.calls import plugin_call
+from fssbench.plural import describe_count
 
 _SHOWN = 8
 
@@ -118,7 +119,8 @@ def _find_refusals(dataset: Dataset, report: Verification) -> Iterator[Finding]:
         yield Finding(
             FindingLevel.ERROR,
             ".",
-            f"{len(counts)} classes of split {split!r} have fewer than 2 images with a mask: {shown}{more}. "
+            f"{describe_count(len(counts), 'class', 'classes')} of split {split!r} with fewer than 2 images "
+            f"with a mask: {shown}{more}. "
             f"`run` refuses {', '.join(tests[:_SHOWN])}{' ...' if len(tests) > _SHOWN else ''}",
             "get the images and masks of these classes",
         )

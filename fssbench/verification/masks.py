@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fssbench.errors import DataError, FssbenchError
 from fssbench.metrics import count
+from fssbench.plural import describe_count
 from fssbench.runs.masks import FILE, find_mask_fault, read_mask, read_masks
 from fssbench.runs.store import StoredRun
 from fssbench.verification.seals import Finding, Outcome
@@ -37,7 +38,8 @@ def check_mask_files(run: StoredRun) -> list[Finding]:
         Finding(
             CHECK,
             Outcome.EQUAL,
-            f"{len(masks)} files" + (f", {missing} episodes have none" if missing else ""),
+            describe_count(len(masks), "file")
+            + (f", {describe_count(missing, 'episode has', 'episodes have')} none" if missing else ""),
         )
     ]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from fssbench.contracts.support_probes import SupportProbe
 from fssbench.errors import DataError
 from fssbench.evaluation.support_effect import Replacements
+from fssbench.plural import describe_count
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.store import StoredRun
 from fssbench.runs.support_probes import FILE, SUPPORT_PROBES
@@ -33,7 +34,13 @@ def check_probe_file(run: StoredRun) -> list[Finding]:
     if faults:
         more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
         return [Finding(CHECK, Outcome.DIFFERS, f"{faults[0]}{more}")]
-    return [Finding(CHECK, Outcome.EQUAL, f"{len(probes)} episodes were asked again with other supports")]
+    return [
+        Finding(
+            CHECK,
+            Outcome.EQUAL,
+            f"{describe_count(len(probes), 'episode was', 'episodes were')} asked again with other supports",
+        )
+    ]
 
 
 def _find_fault(run: StoredRun, probe: SupportProbe, replacements: Replacements) -> str:

@@ -13,6 +13,7 @@ from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.rounding_probes import RoundingProbe
 from fssbench.errors import DataError
 from fssbench.evaluation.rounding import choose_rounding_episodes
+from fssbench.plural import describe_count
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.rounding_probes import REFERENCES, Reference
 from fssbench.runs.store import StoredRun
@@ -58,7 +59,13 @@ def _check_file(run: StoredRun, reference: Reference) -> list[Finding]:
             f"mark may be that of a selection; the first is episode {lacking[0]}. Next: run the same command again"
         )
         return [Finding(check, Outcome.NOT_CHECKED, text)]
-    return [Finding(check, Outcome.EQUAL, f"{len(probes)} episodes were computed again ({name})")]
+    return [
+        Finding(
+            check,
+            Outcome.EQUAL,
+            f"{describe_count(len(probes), 'episode was', 'episodes were')} computed again ({name})",
+        )
+    ]
 
 
 def _find_fault(run: StoredRun, probe: RoundingProbe, chosen: set[int]) -> str:

@@ -23,6 +23,7 @@ from fssbench.errors import DataError, FssbenchError
 from fssbench.files.regular import read_regular
 from fssbench.files.secrets import HIDDEN
 from fssbench.plugins.registry import METHODS
+from fssbench.plural import describe_count
 from fssbench.runs.checksums import FILE, find_changed_files, read_checksums
 from fssbench.runs.identity import compose_label
 from fssbench.runs.records import EpisodeRecord
@@ -78,7 +79,11 @@ def _check_files(path: Path) -> Finding:
         f"{name} {'was changed after it was written' if (path / name).is_file() else 'is missing'}"
         for name in find_changed_files(path)
     ]
-    return _make_finding("files", faults, f"{len(stored)} files have their checksums")
+    return _make_finding(
+        "files",
+        faults,
+        describe_count(len(stored), "file has its checksum", "files have their checksums"),
+    )
 
 
 def _check_content(path: Path) -> tuple[list[Finding], StoredRun | None]:
@@ -94,7 +99,11 @@ def _check_content(path: Path) -> tuple[list[Finding], StoredRun | None]:
     except DataError as error:
         return [*findings, Finding("plan", Outcome.DIFFERS, str(error))], None
     findings.append(
-        _make_finding("plan", _find_plan_faults(plan, identity), f"{len(plan)} episodes, {plan.sha256[:12]}")
+        _make_finding(
+            "plan",
+            _find_plan_faults(plan, identity),
+            f"{describe_count(len(plan), 'episode')}, {plan.sha256[:12]}",
+        )
     )
     findings.append(_check_seal(manifest, plan))
     findings.append(

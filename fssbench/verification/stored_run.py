@@ -33,6 +33,7 @@ from fssbench.loading.backbone_weights import parse_weights_path
 from fssbench.loading.bundled import list_bundled
 from fssbench.loading.load import load_method
 from fssbench.plugins.registry import BACKBONES, DATASETS, METHODS
+from fssbench.plural import describe_count
 from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.pictures import read_panels
 from fssbench.runs.redaction import HIDDEN
@@ -163,7 +164,9 @@ def _check_data(run: StoredRun, plan: Plan) -> Finding:
     except FssbenchError as error:
         return Finding("data", Outcome.NOT_CHECKED, str(error))
     if files.sha256 == run.manifest.block.data_sha256:
-        return Finding("data", Outcome.EQUAL, f"{len(files.paths)} files, {files.sha256[:12]}")
+        return Finding(
+            "data", Outcome.EQUAL, f"{describe_count(len(files.paths), 'file')}, {files.sha256[:12]}"
+        )
     others = files.list_differing(run.path)
     if not others:
         return Finding(

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fssbench.api import Cell, Change, Departure, LegendMark, Results, change_titles, mark_letters
+from fssbench.api import (
+    Cell,
+    Change,
+    Departure,
+    LegendMark,
+    Results,
+    change_titles,
+    describe_count,
+    mark_letters,
+)
 
-from .text import NOTHING, clean, format_count, format_difference, format_interval, format_percent
+from .text import NOTHING, clean, format_difference, format_interval, format_percent
 
 _NAMES = {
     "benchmark_version": "benchmark version",
@@ -117,7 +126,10 @@ def _make_figure(cell: Cell | None, legend: dict[str, LegendMark]) -> Figure:
         return Figure(NOTHING)
     marks = mark_letters(cell.marks, legend)
     return Figure(
-        format_percent(cell.miou.value), format_interval(cell.miou), marks, format_count(cell.episodes)
+        format_percent(cell.miou.value),
+        format_interval(cell.miou),
+        marks,
+        describe_count(cell.episodes, "episode"),
     )
 
 
@@ -127,7 +139,7 @@ def _describe_verdict(change: Change) -> str:
     if change.unpaired:
         return f"the episodes differ, so the difference has no interval: {clean(change.unpaired)}"
     assert change.paired is not None
-    shared = f"paired on {format_count(change.episodes)} episodes that both have counted"
+    shared = f"paired on {describe_count(change.episodes, 'episode')} that both have counted"
     if change.significant is None:
         return f"{shared}; no verdict" + (f": {change.paired.shortage}" if change.paired.shortage else "")
     if change.paired.value == 0 and change.paired.low == change.paired.high == 0:

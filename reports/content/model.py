@@ -20,6 +20,7 @@ from fssbench.api import (
     RunResult,
     UsageError,
     build_legend,
+    describe_count,
     explain_pretraining,
     find_plan_benchmark,
     mark_letters,
@@ -348,10 +349,6 @@ def find_title(cell: Cell) -> str:
     return _describe_benchmark(_get_first_run(cell))[0]
 
 
-def _count_folds(number: int) -> str:
-    return "1 fold" if number == 1 else f"{number} folds"
-
-
 def _name_own_data(run: RunResult, title: str) -> str:
     """Return the title; that of a folder of the user's own says so, because its name may be any word."""
     return f"{title} (own data)" if any(mark.kind == MarkKind.OWN_DATA for mark in run.marks) else title
@@ -369,7 +366,7 @@ def _describe_benchmark(run: RunResult) -> tuple[str, tuple[tuple[str, str], ...
         ("Tested on", f"{b.target}, split {b.split}"),
         (
             "Full size",
-            f"{format_count(b.episodes)} episodes per fold and shot, {_count_folds(len(resolved.folds))}",
+            f"{describe_count(b.episodes, 'episode')} per fold and shot, {describe_count(len(resolved.folds), 'fold')}",
         ),
         ("Input", f"{b.size} px; {b.resize}"),
         ("Measure", b.meter),

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fssbench.api import Cell, Context, LegendMark, RunResult, mark_letters, name_weights, row_title
+from fssbench.api import (
+    Cell,
+    Context,
+    LegendMark,
+    RunResult,
+    describe_count,
+    mark_letters,
+    name_weights,
+    row_title,
+)
 
 from .text import NOTHING, clean, format_count, format_parameters, format_percent
 
@@ -109,7 +118,8 @@ def _list_run_deviations(run: RunResult) -> Iterable[str]:
     if lists.startswith("files on disk"):
         yield "lists of images made from the files on disk, not those of the reference repositories"
     if run.absent:
-        yield f"{len(run.absent)} classes without a pixel in any episode ({_describe_absent_rule(run)})"
+        absent = describe_count(len(run.absent), "class", "classes")
+        yield f"{absent} without a pixel in any episode ({_describe_absent_rule(run)})"
 
 
 def _describe_absent_rule(run: RunResult) -> str:

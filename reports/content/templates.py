@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from fssbench.api import describe_count
+
 _PACKAGE = "fssbench.reports"
 _LOADER = PackageLoader(_PACKAGE)
 
@@ -18,7 +20,9 @@ def open_templates(**options: Any) -> Environment:
         options: options of `jinja2.Environment`, which take precedence.
     """
     common = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    return Environment(loader=_LOADER, **{**common, **options})
+    templates = Environment(loader=_LOADER, **{**common, **options})
+    templates.globals["describe_count"] = describe_count
+    return templates
 
 
 def read_template_file(name: str) -> str:

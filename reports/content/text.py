@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from fssbench.api import Estimate, clean_line as clean
 
 __all__ = [
     "NOTHING",
     "clean",
+    "describe_span",
     "format_count",
     "format_difference",
     "format_difference_interval",
     "format_interval",
     "format_parameters",
     "format_percent",
+    "format_span",
 ]
 
 NOTHING = "–"
@@ -68,6 +71,17 @@ def format_parameters(count: int) -> str:
     if count < 1000:
         return str(count)
     return f"{count / 1e6:.2f} M" if count >= 10_000 else f"{count / 1e3:.1f} k"
+
+
+def describe_span(counts: Collection[int], noun: str) -> str:
+    """Return several counts of one kind of thing, such as `1 episode`, `600 episodes` or `40 to 60 episodes`."""
+    return f"{format_span(counts)} {noun if max(counts) == 1 else f'{noun}s'}"
+
+
+def format_span(counts: Collection[int]) -> str:
+    """Return the smallest and the largest of several counts, such as `40 to 60`, or the count that all share."""
+    low, high = min(counts), max(counts)
+    return format_count(low) if low == high else f"{format_count(low)} to {format_count(high)}"
 
 
 def format_count(count: int) -> str:

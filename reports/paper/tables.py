@@ -23,7 +23,7 @@ from fssbench.api import (
 from ..content.best_and_ties import find_best_and_tied
 from ..content.comparison import list_differences, make_method_id
 from ..content.published import MEAN, Published, find_kind, find_published, read_published
-from ..content.text import clean, format_count, format_interval, format_percent
+from ..content.text import clean, describe_span, format_count, format_interval, format_percent, format_span
 from .layouts import AVERAGE, KINDS, LAYOUTS, Column, Layout, Part, name_backbone
 
 NONE = "-"
@@ -214,9 +214,9 @@ class _TableMaker:
     def _measured(self) -> str:
         """Describe protocol, episodes and intervals of our rows.  Facts that differ are printed in the rows."""
         counts, planned = ({run.episodes for run in self.runs}, {run.planned for run in self.runs})
-        episodes = f"{_format_span(counts)} episodes per fold and shot"
+        episodes = f"{describe_span(counts, 'episode')} per fold and shot"
         if counts != planned:
-            episodes += f" of {_format_span(planned)} planned"
+            episodes += f" of {format_span(planned)} planned"
         same = [detail(self.runs[0]) for detail in _DETAILS if detail not in self.details]
         return (
             f"{', '.join([*same, episodes])}, with the 95\u00a0% interval in brackets (bootstrap over episodes, "
@@ -276,11 +276,6 @@ def _make_title(cell: Cell) -> str:
 def _format_millions(count: int) -> str:
     """Return the learnable parameters in millions, in the paper's form."""
     return f"{count / 1e6:.2f}" if count >= 5_000 else "<0.01" if count else "0"
-
-
-def _format_span(counts: set[int]) -> str:
-    low, high = min(counts), max(counts)
-    return format_count(low) if low == high else f"{format_count(low)} to {format_count(high)}"
 
 
 def _add_note(notes: dict[str, dict[str, dict[str, None]]], note: str, method: str, backbone: str) -> None:

@@ -10,11 +10,20 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fssbench.api import Cell, Estimate, Results, RunResult, Split, compute_episode_ious, name_strata
+from fssbench.api import (
+    Cell,
+    Estimate,
+    Results,
+    RunResult,
+    Split,
+    compute_episode_ious,
+    describe_count,
+    name_strata,
+)
 
 from ..content.analysis import Analysis, Place, analyse
 from ..content.breakdown import Part
-from ..content.text import clean, format_count, format_difference, format_difference_interval
+from ..content.text import clean, describe_span, format_count, format_difference, format_difference_interval
 from ..figures import bars, costs, dots, radar, scatter, sizes
 from ..figures.drawing import Drawing, make_slug
 from ..figures.style import MOST
@@ -23,7 +32,7 @@ from .efficiency import describe_cost_source, make_cost_points
 CLASSES = 20
 """Number of classes in one figure.  If there are more, those with the lowest and the highest IoU are shown."""
 _INTERVALS = ", 95 % intervals"
-_PARTS = f"episodes in all{_INTERVALS}"
+_PARTS = f" in all{_INTERVALS}"
 METHODS = 3
 """Number of methods in figures that have many numbers per method."""
 
@@ -49,15 +58,10 @@ def list_drawings(results: Results) -> tuple[Drawing, ...]:
     return _LISTED[analysis]
 
 
-def describe_basis(cells: Iterable[Cell], what: str = f"episodes per point{_INTERVALS}") -> str:
+def describe_basis(cells: Iterable[Cell], what: str = f" per point{_INTERVALS}") -> str:
     """Describe what a figure is based on: episodes, interval, protocol, and the marks of its numbers."""
     listed = list(cells)
-    counts = sorted({cell.episodes for cell in listed})
-    span = (
-        format_count(counts[0])
-        if len(counts) == 1
-        else f"{format_count(counts[0])} to {format_count(counts[-1])}"
-    )
+    episodes = describe_span({cell.episodes for cell in listed}, "episode")
     protocols = ", ".join(sorted({clean(cell.protocol) for cell in listed}))
     marks = dict.fromkeys(clean(m).partition(" (")[0] for cell in listed for m in cell.marks)
     warning = f" Not benchmark figures: {', '.join(marks)}." if marks else ""
@@ -68,7 +72,7 @@ def describe_basis(cells: Iterable[Cell], what: str = f"episodes per point{_INTE
     if len(shortages) == len(listed) and _INTERVALS in what:
         what = what.replace(_INTERVALS, "")
         lacking = f" There is no interval: {listed_reasons}."
-    return f"{span} {what}, protocol {protocols}.{lacking}{warning}"
+    return f"{episodes}{what}, protocol {protocols}.{lacking}{warning}"
 
 
 def _describe_left_out(names: tuple[str, ...], most: int) -> str:
@@ -238,9 +242,10 @@ def _draw_scatters(analysis: Analysis) -> Iterator[Drawing]:
             title=f"{names[0]} against {names[1]} on {analysis.benchmarks[benchmark]}, episode by episode",
             caption=(
                 f"{analysis.benchmarks[benchmark]}, {place.shot}-shot: foreground IoU of {share} of "
-                f"{format_count(len(points))} shared episodes. {names[1]} is higher in {format_count(above)} of all. "
+                f"{describe_count(len(points), 'shared episode')}. {names[1]} is higher in "
+                f"{format_count(above)} of all. "
                 "IoU per episode is secondary: mIoU is not its mean, but a ratio of sums. "
-                f"{_describe_gap(analysis, place, names)}{describe_basis((place.cells[m] for m in names), 'episodes')}"
+                f"{_describe_gap(analysis, place, names)}{describe_basis((place.cells[m] for m in names), '')}"
             ),
             make=partial(scatter.draw, points[rows, 0], points[rows, 1], (names[0], names[1])),
         )

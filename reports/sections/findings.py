@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fssbench.api import MORE_QUERIES, TOO_FEW, Cell, Pair, mark_kind, stands_apart, turn_pair
+from fssbench.api import MORE_QUERIES, TOO_FEW, Cell, Pair, describe_count, mark_kind, stands_apart, turn_pair
 
 from ..content.analysis import Analysis, counts_as_evidence, is_trained
 from ..content.text import clean, format_difference, format_difference_interval
@@ -42,7 +42,7 @@ def _list_methods(analysis: Analysis) -> set[str]:
 def _state_question(analysis: Analysis) -> str:
     shots = _join_words([f"{k}" for k in analysis.shots])
     number = len(_list_methods(analysis))
-    where = _count(len(analysis.benchmarks), "benchmark")
+    where = describe_count(len(analysis.benchmarks), "benchmark")
     subject = "How well does 1 method segment" if number == 1 else f"Which of {number} methods segments"
     best = "" if number == 1 else "best "
     return (
@@ -107,7 +107,8 @@ def _explain_silence(every: Sequence[Pair]) -> str:
 
 def _count_queries(few: Sequence[Pair]) -> str:
     low, high = min(p.queries for p in few), max(p.queries for p in few)
-    return f"{low} distinct queries" if low == high else f"{low} to {high} distinct queries"
+    words = describe_count(high, "distinct query", "distinct queries")
+    return words if low == high else f"{low} to {words}"
 
 
 def _state_limit(evidence: Sequence[Pair]) -> str:
@@ -135,7 +136,7 @@ def _state_largest(analysis: Analysis, mine: Sequence[Pair]) -> str:
     return (
         f"Its largest significant difference is {format_difference(d.value)} points {ends} to "
         f"{analysis.name(pair.b)} on {analysis.benchmarks[pair.benchmark]}, {pair.shot}-shot "
-        f"({pair.episodes:,} episodes)"
+        f"({describe_count(pair.episodes, 'episode')})"
     )
 
 
@@ -165,13 +166,13 @@ def _state_caution(analysis: Analysis) -> str:
     undersized = [pair for pair in all_pairs if is_trained(pair) and not counts_as_evidence(pair)]
     if undersized and any(map(counts_as_evidence, all_pairs)):
         sentences.append(
-            f"{_count(len(undersized), 'comparison')} with too few queries ({_count_queries(undersized)}) "
+            f"{describe_count(len(undersized), 'comparison')} with too few queries ({_count_queries(undersized)}) "
             f"{'is' if len(undersized) == 1 else 'are'} not counted."
         )
     untrained_pairs = sum(not is_trained(pair) for pair in all_pairs)
     if untrained_pairs:
         sentences.append(
-            f"{_count(untrained_pairs, 'comparison')} with untrained or random weights "
+            f"{describe_count(untrained_pairs, 'comparison')} with untrained or random weights "
             f"{'is' if untrained_pairs == 1 else 'are'} not counted."
         )
     return " ".join(sentences)
@@ -179,10 +180,6 @@ def _state_caution(analysis: Analysis) -> str:
 
 def _have_all(cells: Sequence[Cell], mark: str) -> bool:
     return bool(cells) and all(mark in {mark_kind(m) for m in cell.marks} for cell in cells)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _join_words(words: Sequence[str]) -> str:

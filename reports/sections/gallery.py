@@ -142,7 +142,7 @@ def _make_group(cells: list[Cell], legend: dict[str, LegendMark], budget: Budget
         max(c.folds[f].episodes for c in cells if f in c.folds) for f in {f for c in cells for f in c.folds}
     )
     basis = (
-        f"all {format_count(stored)} episodes"
+        ("the only episode" if stored == 1 else f"all {format_count(stored)} episodes")
         if stored >= counted
         else f"the {format_count(stored)} of {format_count(counted)} episodes whose pictures are stored. They are "
         "spread evenly over the plan and are the same for every method"

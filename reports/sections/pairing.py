@@ -9,7 +9,7 @@ from fssbench.api import LegendMark, Pair, format_p, turn_pair
 
 from ..content.analysis import Analysis, counts_as_evidence
 from ..content.model import Entry, build_mean_entry, list_identities, list_letters
-from ..content.text import NOTHING, format_count, format_difference, format_difference_interval
+from ..content.text import NOTHING, format_difference, format_difference_interval, format_span
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def make_overview(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[Ov
         OverviewRow(
             benchmark=analysis.benchmarks[place.benchmark],
             shot=place.shot,
-            episodes=_format_span([cell.episodes for cell in place.cells.values()]),
+            episodes=format_span([cell.episodes for cell in place.cells.values()]),
             entries=tuple(
                 build_mean_entry(place.cells[name], legend) if name in place.cells else Entry(NOTHING)
                 for name in analysis.methods
@@ -82,7 +82,7 @@ def make_matrices(analysis: Analysis, legend: dict[str, LegendMark]) -> tuple[Ma
             Matrix(
                 title=analysis.benchmarks[place.benchmark],
                 shot=place.shot,
-                episodes=_format_span([p.episodes for p in pairs.values()]),
+                episodes=format_span([p.episodes for p in pairs.values()]),
                 methods=names,
                 rows=tuple(tuple(_find_gap(a, b, pairs, legend) for b in names) for a in names),
             )
@@ -124,8 +124,3 @@ def format_p_value(p: float) -> str:
         return ""
     text = format_p(p)
     return f"p{text}" if text.startswith("<") else f"p={text}"
-
-
-def _format_span(counts: list[int]) -> str:
-    low, high = min(counts), max(counts)
-    return format_count(low) if low == high else f"{format_count(low)} to {format_count(high)}"

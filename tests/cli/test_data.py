@@ -50,7 +50,7 @@ def test_verify_groups_counts_and_ends_with_3(real: Path) -> None:
 def test_verify_a_variant_and_a_warning_is_no_failure(real: Path) -> None:
     result = run("verify", "toy:two", "--data", real)
     assert "warning: not a class of this variant" in result.stdout
-    assert "0 errors, 1 warnings: sound" in result.stdout
+    assert "0 errors, 1 warning: sound" in result.stdout
 
 
 def test_verify_as_json(real: Path) -> None:

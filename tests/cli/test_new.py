@@ -92,7 +92,7 @@ def test_a_new_method_with_weights_is_trained_at_once(tmp_path: Path, shapes: Pa
     small = ("--backbone", "toy-stages", "--weights", "random", "--batch", 1, "--val-episodes", 0)
     done = run_command(*words, *small, "--steps", 1, "--size", 32, folder=tmp_path)
     assert done.exit_code == 0, done.output
-    assert "1 steps" in done.stdout
+    assert "1 step," in done.stdout
 
 
 def test_a_new_reporter_writes_its_table(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_one_byte_of_an_image_or_mask_is_another_measurement(null, on_disk, monk
     moved = replace(plan, data=null.folder / "copy")
     assert manifest(null, moved, out="moved")["identity"] == first["identity"]
     (null.folder / "copy" / "ondisk" / "m1.png").unlink()
-    with pytest.raises(DataError, match=r"1 files of ondisk .* The first is .*m1\.png"):
+    with pytest.raises(DataError, match=r"ondisk: 1 file is missing .* The first is .*m1\.png"):
         null.run("runs", moved)
 
 

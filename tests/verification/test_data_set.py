@@ -263,7 +263,7 @@ def test_masks_of_a_plugin_are_verified_as_they_are_run(
     code, text = command("data", "verify", "toy", "--data", tmp_path)
     assert code == 3
     assert "disc/3.png" in text
-    assert "1 errors" in text
+    assert "1 error," in text
 
 
 def test_a_sound_plugin_has_no_findings(toy: Any, tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""Counts in messages: one thing has the singular."""
+
+from __future__ import annotations
+
+
+def describe_count(number: int, one: str, several: str = "") -> str:
+    """Return a number with its noun in the singular or the plural.
+
+    Args:
+        number: how many there are.
+        one: the singular, with its verb if a verb follows ("image is").
+        several: the plural; by default the singular with an `s`.
+
+    Example:
+        >>> describe_count(1, "episode"), describe_count(2594, "image"), describe_count(0, "entry", "entries")
+        ('1 episode', '2,594 images', '0 entries')
+        >>> describe_count(1, "image is", "images are")
+        '1 image is'
+    """
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"

@@ -8,7 +8,7 @@ Columns without room continue in a further block.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from fssbench.analysis.row_keys import column_key, first_run
 from fssbench.analysis.row_names import full_name, title_columns
 from fssbench.cli.output import to_one_line
 from fssbench.evidence import MORE_QUERIES, TOO_FEW
+from fssbench.files.clean_text import clean_line
 from fssbench.runs.mark_legend import LegendMark, build_legend, mark_letters
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ _GAP = 2
 _LABEL_SHARES = (0.4, 0.0)
 """Shares of the width that the names of the rows may take; longer names are broken into lines."""
 _WORDINGS = 3
-"""Wordings of one kind of mark that the legend quotes."""
+"""Wordings of one kind of mark that the legend quotes; if it names methods, of each group of them."""
+_GROUPS = 8
+"""Groups of methods with different wordings of one mark that the legend names."""
 
 
 @dataclass(frozen=True)
@@ -245,8 +248,9 @@ def _render_legend(cells: Sequence[Cell], legend: dict[str, LegendMark]) -> Tabl
         table.add_row("", f"{some}: {TOO_FEW}, so there is no best method. {MORE_QUERIES}")
     if differing := explain_pretraining(cells, [full_name(cell) for cell in cells]):
         table.add_row("", to_one_line(differing))
+    methods = _name_methods_of_marks(cells)
     for mark in legend.values():
-        table.add_row(mark.letter, Text(explain_mark(mark)))
+        table.add_row(mark.letter, Text(explain_mark(mark, methods)))
     return table
 
 
@@ -254,15 +258,26 @@ def _of_backbone(cells: Iterable[Cell]) -> str:
     return " of its backbone" if len({cell.backbone for cell in cells}) > 1 else ""
 
 
-def explain_mark(mark: LegendMark) -> str:
-    """Explain a mark in one line, with its wordings in the runs."""
-    details = [wording.removeprefix(mark.kind).strip() for wording in mark.wordings]
-    if all(
-        detail[:1] + detail[-1:] == "()" for detail in details
-    ):  # each wording is the kind with a detail in brackets
-        details = [detail[1:-1] for detail in details]
-    else:
-        details = list(mark.wordings)
+def explain_mark(mark: LegendMark, methods: Mapping[str, Sequence[str]] | None = None) -> str:
+    """Explain a mark, with its wordings in the runs.
+
+    Args:
+        mark: the mark.
+        methods: the methods whose figures have it, by wording.  If they differ, each wording names its methods.
+
+    Returns:
+        One line, or a line with the meaning and one line per group of methods with the same wordings.
+    """
+    details = _shorten_wordings(mark)
+    wordings = dict(zip(mark.wordings, details, strict=True))
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for wording, detail in wordings.items():
+        groups.setdefault(tuple((methods or {}).get(wording, ())), []).append(detail)
+    if len(groups) > 1:
+        head = f"{mark.kind}: {mark.meaning}" if mark.meaning else mark.kind
+        lines = [f"{', '.join(names)}: {_join_details(several)}" for names, several in groups.items()]
+        more = len(lines) - _GROUPS
+        return "\n".join([head, *lines[:_GROUPS], *([f"and {more} more"] if more > 0 else [])])
     more = len(details) - _WORDINGS
     listed = "; ".join([*details[:_WORDINGS], *([f"and {more} more"] if more > 0 else [])])
     if not details:
@@ -272,3 +287,29 @@ def explain_mark(mark: LegendMark) -> str:
     else:
         shown = f"{mark.kind} ({listed})"
     return f"{shown}: {mark.meaning}" if mark.meaning else shown
+
+
+def _shorten_wordings(mark: LegendMark) -> list[str]:
+    """Return the details alone if each wording is the kind with a detail in brackets, else the wordings."""
+    details = [wording.removeprefix(mark.kind).strip() for wording in mark.wordings]
+    if all(detail[:1] + detail[-1:] == "()" for detail in details):
+        return [detail[1:-1] for detail in details]
+    return list(mark.wordings)
+
+
+def _join_details(details: Sequence[str]) -> str:
+    """Join the details of one group of methods; several are in brackets, because a detail may contain `;`."""
+    if len(details) == 1:
+        return details[0]
+    more = len(details) - _WORDINGS
+    listed = ", ".join(f"({detail})" for detail in details[:_WORDINGS])
+    return f"{listed} and {more} more" if more > 0 else listed
+
+
+def _name_methods_of_marks(cells: Iterable[Cell]) -> dict[str, list[str]]:
+    """Return the names of the methods whose figures have a mark, by the wording of the mark."""
+    methods: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        for mark in cell.marks:
+            methods.setdefault(clean_line(mark), {})[to_one_line(full_name(cell))] = None
+    return {wording: list(names) for wording, names in methods.items()}

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings, strategies as st
 from places import NULL_PLUGIN
+from report_factory import make_cell, make_run
 from rich.console import Console
 
 import fssbench
@@ -245,3 +246,19 @@ def test_wordings_of_one_kind_are_joined():
     assert explain_mark(capped).startswith("capped (1 of 2 episodes): ")
     (odd,) = build_legend(["odd (thing)", "odd (other)"]).values()
     assert explain_mark(odd) == "odd (thing; other)"
+
+
+def test_wordings_that_differ_by_method_name_their_methods(capsys):
+    effects = {
+        "panet": ("batch (8 episodes together; mIoU +0.00)", "batch (8 episodes together; mIoU +0.10)"),
+        "pmnet": ("batch (8 episodes together; mIoU -0.20)",),
+    }
+    cells = [
+        replace(make_cell([make_run(method)]), marks=("capped (8 of 600 episodes)", *marks))
+        for method, marks in effects.items()
+    ]
+    legend = printed(cells, 160, capsys).partition("batch: ")[2].splitlines()
+    panet, pmnet = (line.strip() for line in legend[1:3])
+    assert panet.startswith("panet: (8 episodes together; mIoU +0.00), (8 episodes together; mIoU +0.10)")
+    assert pmnet == "pmnet: 8 episodes together; mIoU -0.20"
+    assert "capped (8 of 600 episodes): " in printed(cells, 160, capsys)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fssbench.errors import UsageError, make_unknown_error
-from fssbench.loading.settings import refuse_reserved
+from fssbench.loading.settings import make_settings, refuse_reserved
 from fssbench.plugins.registry import METHODS
 
 
@@ -19,16 +19,18 @@ def select_settings(config: Mapping[str, Any], method: str, methods: Sequence[st
         methods: names of all methods of the request.
 
     Raises:
-        UsageError: if a setting for all methods exists in some of them only, or has the name of an option.
+        UsageError: if a setting for all methods exists in only some of them, has the name of an option, or has a value
+            that this method does not allow.
     """
-    own = METHODS.get(method).Config.model_fields
+    cls = METHODS.get(method)
     common = {key: value for key, value in config.items() if "." not in key}
-    for key in common:
-        others = [other for other in methods if other != method and _has_setting(other, key)]
-        if key not in own and others:
+    others = {key: [o for o in methods if o != method and _has_setting(o, key)] for key in common}
+    for key, having in others.items():
+        if key not in cls.Config.model_fields and having:
+            verb = "has" if len(having) == 1 else "have"
             raise UsageError(
-                f"method {method} has no setting {key!r}, but {others[0]} has. Next: `--set {others[0]}.{key}=...`, "
-                "which is for that method alone"
+                f"method {method} has no setting {key!r}, but {' and '.join(having)} {verb}. Next: "
+                f"{_compose_addresses(having, key)}"
             )
     addressed = {key: value for key, value in config.items() if "." in key}
     mine = {
@@ -38,7 +40,15 @@ def select_settings(config: Mapping[str, Any], method: str, methods: Sequence[st
         if name == method
     }
     refuse_reserved(mine)
-    return {**common, **mine}
+    settings = {**common, **mine}
+    shared = [key for key, having in others.items() if having and key not in mine]
+    try:
+        if shared:
+            make_settings(cls, (), settings)
+    except UsageError as error:
+        addresses = _compose_addresses([*others[shared[0]], method], shared[0])
+        raise UsageError(f"{error}. With several methods: {addresses}") from error
+    return settings
 
 
 def check_addresses(config: Mapping[str, Any], methods: Sequence[str]) -> Iterator[str]:
@@ -56,6 +66,16 @@ def check_addresses(config: Mapping[str, Any], methods: Sequence[str]) -> Iterat
         if name not in METHODS.names():
             raise make_unknown_error("method of --set METHOD.SETTING", name, methods)
         yield f"--set {name}.SETTING has no effect: {name} is not among the methods of this run"
+
+
+def _compose_addresses(methods: Sequence[str], key: str) -> str:
+    """Name the options that give a setting to single methods."""
+    options = " or ".join(f"`--set {method}.{key}=...`" for method in methods)
+    return (
+        f"{options}, each for that method alone"
+        if len(methods) > 1
+        else f"{options}, which is for that method alone"
+    )
 
 
 def _has_setting(method: str, key: str) -> bool:

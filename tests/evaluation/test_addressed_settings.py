@@ -64,6 +64,21 @@ def test_a_setting_of_one_method_is_refused_with_the_way_to_address_it(
     error_names(result.output, "copy-mask", "level", "--set other.level=")
 
 
+@pytest.mark.parametrize(
+    ("config", "methods", "addresses"),
+    [
+        ({"variant": "released"}, ["pmms", "pmnet"], ["pmnet.variant", "pmms.variant"]),
+        ({"variant": "released"}, ["copy-mask", "pmms", "pmnet"], ["pmms.variant", "pmnet.variant"]),
+    ],
+)
+def test_every_method_that_may_be_meant_is_addressed(
+    config: dict[str, Any], methods: list[str], addresses: list[str]
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        select_settings(config, methods[0], methods)
+    assert error_names(refused.value, *(f"--set {address}=" for address in addresses))
+
+
 @pytest.mark.parametrize("key", ["othr.level", "other.levl", "other.backbone", "other.", ".level"])
 def test_a_wrong_address_is_refused(null: Any, two: Path, mini: Path, key: str) -> None:
     result = run(null, two, "-m", "other", "-m", "copy-mask", "--set", f"{key}=3")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,7 +224,13 @@ class Reader:
                 self._files.check(arguments[0])
             return value
         except (MemoryError, OSError) as error:
-            raise DataError(f"{self._name_item(arguments[0])}: {shorten_message(error)}") from error
+            raise DataError(
+                f"{self._name_item(arguments[0])}: {shorten_message(error)}{self._next}"
+            ) from error
+        except DataError as error:
+            if Path(arguments[0]).stem in str(error):
+                raise
+            raise type(error)(f"{self._name_item(arguments[0])}: {error}") from error
 
     def _contract_error(self, item: str, problem: str) -> DatasetContractError:
         return DatasetContractError(f"{self._name_place(item)}: {problem}. {_NEXT}")

@@ -59,7 +59,7 @@ class _Source:
 
     key: Hashable
     features: Hashable
-    """What the features depend on besides the image, its size and the taps, see `feature_key`."""
+    """Everything that the features depend on besides image, size and taps, see `feature_key`."""
     extractor: Extractor | None
     taps: tuple[str, ...]
     size: int
@@ -204,7 +204,9 @@ class Inputs:
         """Return the cache key of an image.  It contains the file's hash, as a file may change between plans."""
         return ((source.key, self.files.content(item)) if self.files else source.key), item
 
-    def of(self, method: Method, episode: Episode, buffers: Buffers | None = None) -> tuple[Any, Any, Tensor]:
+    def of(
+        self, method: Method, episode: Episode, buffers: Buffers | None = None, place: str = ""
+    ) -> tuple[Any, Any, Tensor]:
         """Return query, supports and support masks of an episode, in the form that `method` reads.
 
         A feature method gets a dictionary per role, from tap to features: (1, C, h, w) for the query and
@@ -217,9 +219,10 @@ class Inputs:
             buffers: where the tensors are, until the next episode with the same buffers; those of all methods of this
                 process by default.  Those of a single image are in the cache itself for a built-in method of this
                 process: the tests of fssbench show that it never writes to them.
+            place: where the images are needed, for errors; by default the number of the episode in its plan.
 
         Raises:
-            DataError: if an image or mask cannot be read, or must not be used.  The error names the episode.
+            DataError: if an image or mask cannot be read, or must not be used.  The error names the place and image.
             DatasetContractError: if the data set returns something other than an image or a mask.  The error names the
                 episode.
         """
@@ -231,7 +234,7 @@ class Inputs:
             size = self._size_of(method)
             masks = [self._mask(item, episode.class_id, size) for item in episode.supports]
         except FssbenchError as error:
-            raise type(error)(f"episode {episode.index}: {error}") from error
+            raise type(error)(f"{place or f'episode {episode.index}'}: {error}") from error
         lend = buffers is None and is_built_in(method)
         buffers = self._buffers if buffers is None else buffers
         support_mask = self._stage_masks(buffers, masks)

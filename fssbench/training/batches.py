@@ -157,7 +157,7 @@ class Batches:
         inverted = self._stream.inverted(step, slot)
         for attempt in range(ATTEMPTS):
             episode = self._stream.episode(step, slot, attempt)
-            query, support, mask = self._inputs.of(self._method, episode)
+            query, support, mask = self._inputs.of(self._method, episode, place=f"training step {step}")
             if inverted:
                 mask = 1 - mask
             if bool(mask.flatten(2).any(dim=2).all()):

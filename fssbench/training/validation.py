@@ -65,7 +65,9 @@ class Validation:
         return score(ids, counts[:, :2], counts[:, 2:], self._classes, absent="exclude")
 
     def _count_pixels(self, episode: Episode) -> tuple[list[int], list[int]]:
-        query, support, mask = self._inputs.of(self._method, episode)
+        query, support, mask = self._inputs.of(
+            self._method, episode, place=f"validation episode {episode.index}"
+        )
         target = self._inputs.target(episode, original=False)
         size = (int(target.foreground.shape[0]), int(target.foreground.shape[1]))
         place = f"method {self._method.card.name!r}, validation episode {episode.index}"

@@ -17,6 +17,7 @@ from fssbench.errors import DataError, LockedError, UsageError
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.loading import checkpoints
+from fssbench.plugins.registry import DATASETS
 from fssbench.training.batches import Batches
 from fssbench.training.episodes import EpisodeStream, collect_training_set
 from fssbench.training.processes import join_workers
@@ -71,6 +72,17 @@ def test_too_few_images(training, monkeypatch):
     with pytest.raises(DataError) as error:
         training()
     error_names(error.value, "shapes", "2 images")
+
+
+@pytest.mark.parametrize("error", [OSError("image file is truncated"), DataError("its last row is missing")])
+def test_an_image_that_cannot_be_read_is_named_with_the_step(training, monkeypatch, error):
+    def fail(dataset, item):
+        raise error
+
+    monkeypatch.setattr(DATASETS.get("shapes"), "image", fail)
+    with pytest.raises(DataError) as refused:
+        training()
+    assert error_names(refused.value, "training step 0: item 'trn/", error)
 
 
 def test_a_class_that_vanishes_at_the_size_of_the_network_is_named(training, monkeypatch):

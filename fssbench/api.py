@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         make_episode_table as make_episode_table,
         make_mean_table as make_mean_table,
         make_run_table as make_run_table,
+        make_sensitivity_table as make_sensitivity_table,
+        make_support_choice_table as make_support_choice_table,
         name_runs as name_runs,
     )
     from fssbench.analysis.matching import (

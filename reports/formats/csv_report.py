@@ -1,13 +1,13 @@
-"""CSV at full precision: one table of runs and means, one of episodes, for other programs."""
+"""CSV at full precision for other programs: runs and means, episodes, and what the runs say about supports."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fssbench.api import (
     EPISODE_COLUMNS,
@@ -15,21 +15,33 @@ from fssbench.api import (
     Results,
     column_names,
     list_episode_columns,
+    make_sensitivity_table,
+    make_support_choice_table,
     name_runs,
 )
 
 from ..content.export_rows import make_results_table
 from ..content.text import clean
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+_SUPPORT_TABLES: dict[str, Callable[[Results], DataFrame]] = {
+    "sensitivity.csv": make_sensitivity_table,
+    "support_choice.csv": make_support_choice_table,
+}
+"""Tables that are written only if a run was made with `--sensitivity` or with `--supports`, by file name."""
+
 
 class CsvReporter(Reporter):
-    """`results.csv` and `episodes.csv`: numbers unrounded, columns as in the Parquet files."""
+    """Writes `results.csv`, `episodes.csv` and the tables about supports.  Numbers are not rounded."""
 
     name = "csv"
     title = "CSV of runs and means and of episodes, full precision"
 
     def write(self, results: Results, folder: Path) -> list[Path]:
-        """Write `results.csv` and `episodes.csv`."""
+        """Write `results.csv` and `episodes.csv`, and each table about supports that has a row."""
         names = name_runs(results)
         guard_once = lru_cache(maxsize=1 << 16)(guard_formula)  # queries recur in the runs of a plan
         path = folder / "results.csv"
@@ -37,7 +49,12 @@ class CsvReporter(Reporter):
             path, index=False, lineterminator="\n", encoding="utf-8"
         )
         columns = (list_episode_columns(run, names[run.identity], guard_once) for run in results.runs)
-        return [path, _write_episodes(folder / "episodes.csv", columns)]
+        files = [path, _write_episodes(folder / "episodes.csv", columns)]
+        for name, make_table in _SUPPORT_TABLES.items():
+            table = make_table(results)
+            if len(table):
+                files.append(_write_table(table, folder / name))
+        return files
 
 
 def guard_formula(text: object) -> str:
@@ -49,6 +66,14 @@ def guard_formula(text: object) -> str:
     """
     plain = clean(text)
     return f"'{plain}" if plain.lstrip()[:1] in {"=", "+", "-", "@", "＝", "＋", "－", "＠"} else plain
+
+
+def _write_table(table: DataFrame, path: Path) -> Path:
+    """Write a table whose texts no spreadsheet takes for formulas."""
+    texts = table.select_dtypes(exclude="number").columns
+    guarded = table.assign(**{name: table[name].map(guard_formula) for name in texts})
+    guarded.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+    return path
 
 
 def _write_episodes(path: Path, runs: Iterable[Mapping[str, Any]]) -> Path:

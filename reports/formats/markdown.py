@@ -12,6 +12,7 @@ from fssbench.api import Reporter, Results
 from ..content.analysis import analyse
 from ..content.model import Entry, build_report
 from ..content.templates import open_templates
+from ..sections.difficulty import make_strata_tables
 from ..sections.sensitivity import make_sensitivity_lines, make_support_choice_lines
 
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -48,12 +49,13 @@ class MarkdownReporter(Reporter):
         templates.filters["md"] = lambda text: Markup(escape(text))
         templates.filters["number"] = lambda entry: Markup(write_number(entry))
         report = build_report(results)
-        legend = {mark.kind: mark for mark in report.legend}
+        analysis, legend = analyse(results), {mark.kind: mark for mark in report.legend}
         target = folder / "report.md"
         text = templates.get_template("report.md.j2").render(
             report=report,
-            sensitivity=make_sensitivity_lines(analyse(results), legend),
-            support_choices=make_support_choice_lines(analyse(results), legend),
+            strata_tables=make_strata_tables(analysis, legend),
+            sensitivity=make_sensitivity_lines(analysis, legend),
+            support_choices=make_support_choice_lines(analysis, legend),
         )
         target.write_text(
             text,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fssbench.reports.content.analysis import Analysis
-from fssbench.reports.formats.markdown import MarkdownReporter
+from fssbench.reports.formats.csv_report import CsvReporter
+from fssbench.reports.formats.markdown import MarkdownReporter, escape
+from fssbench.reports.sections.difficulty import make_strata_tables
 from fssbench.reports.sections.sensitivity import make_sensitivity_lines, make_support_choice_lines
 from manifests import make_manifest
 from report_factory import make_cell, make_results, make_run
@@ -43,6 +46,13 @@ def write_markdown(results: Results, folder: Path) -> str:
     return file.read_text()
 
 
+def read_rows(results: Results, folder: Path, name: str) -> list[dict[str, str]]:
+    """Write the CSV files, and read the rows of one of them."""
+    files = {file.name: file for file in CsvReporter().write(results, folder)}
+    with files[name].open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def collect_lines(make: Any, results: Results) -> Any:
     return make(Analysis(results), build_legend([]))
 
@@ -59,6 +69,10 @@ def test_a_method_that_ignores_its_supports_is_named(probed: Results, tmp_path: 
     assert (lines["pmnet"].verdict, lines["pmnet"].doubtful) == ("depends on its supports", False)
     assert (lines["panet"].changed.text, lines["pmnet"].changed.text) == ("0.0", "100.0")
     text = write_markdown(probed, tmp_path)
+    assert {(row["method"], row["changed"]) for row in read_rows(probed, tmp_path, "sensitivity.csv")} == {
+        ("panet", "0.0"),
+        ("pmnet", "100.0"),
+    }
     assert "ignores its supports" in text
     assert "100 |" in text
 
@@ -81,9 +95,20 @@ def test_the_choice_of_supports_has_its_table(tmp_path: Path) -> None:
     (line,) = collect_lines(make_support_choice_lines, results)
     assert (line.sets, float(line.half_width.text) > 0) == (4, True)
     assert "choice of supports moves" in write_markdown(results, tmp_path)
+    assert read_rows(results, tmp_path, "support_choice.csv")[0]["support_sets"] == "4"
 
 
 def test_a_report_without_either_says_nothing_about_them(tmp_path: Path) -> None:
     text = write_markdown(make_results(), tmp_path)
     assert "other supports" not in text
     assert "choice of supports" not in text
+
+
+def test_markdown_has_the_strata_of_the_page(tmp_path: Path) -> None:
+    results = make_results()
+    tables = make_strata_tables(Analysis(results), build_legend([]))
+    text = write_markdown(results, tmp_path)
+    for table in tables:
+        for row in table.rows:
+            figures = " | ".join(f"{entry.text} {entry.interval}".rstrip() for entry in row.entries)
+            assert f"| {escape(row.name)} | {row.episodes} | {row.classes} | {figures} |" in text

@@ -53,7 +53,7 @@ class WrittenReport:
     broken: dict[str, str] = field(default_factory=dict)
     """Reporters that do not load or failed, with the reason; the files of all others are whole."""
     results: Results | None = None
-    """What was reported."""
+    """Results that the report shows."""
 
     @property
     def page(self) -> Path | None:

@@ -23,7 +23,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class _State:
-    """What the handler knows."""
+    """State of the signal handler."""
 
     blocks = 0
     """Blocks that are to be finished first, one in another."""

@@ -13,11 +13,11 @@ import os
 import sys
 
 WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""What decides how long a thread spins: for every OpenMP, for that of GCC, for that of Intel and LLVM."""
+"""Variables that set how long a thread spins: for every OpenMP, for that of GCC, for that of Intel and LLVM."""
 NUMBER_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""What decides how many threads there are: for OpenMP, and for Intel's matrix products."""
+"""Variables that set the number of threads: for OpenMP, and for Intel's matrix products."""
 PRODUCT_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""What decides how many threads one matrix product of numpy has."""
+"""Variables that set the number of threads of one matrix product of numpy."""
 
 
 def let_threads_sleep() -> None:

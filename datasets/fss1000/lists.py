@@ -7,7 +7,7 @@ from pathlib import Path
 from fssbench.api import DataError, ListFormat, PublishedList, describe_line, read_list_lines, shorten_line
 
 _PUBLISHED = (
-    # hashes of the lists of juhongm999/hsnet, data/splits
+    # split, fold, number of lines, hash in file order, hash in sorted order; from juhongm999/hsnet, data/splits
     PublishedList(
         "trn",
         None,
@@ -50,7 +50,7 @@ class FssLists(ListFormat[list[str]]):
         """Read the class names, in file order.
 
         Raises:
-            DataError: for a line that is no folder name, or stands twice, with its number.
+            DataError: if a line is not a folder name, or occurs twice; the error gives its number.
         """
         names: dict[str, int] = {}
         for number, line in read_list_lines(path):

@@ -18,7 +18,7 @@ LOOKS = (
     ("melanoma", 0.45, (62, 40, 40), 0.30),
     ("seborrheic_keratosis", 0.22, (138, 98, 62), 0.16),
 )
-"""Class, raggedness of the edge, colour, and how much the colour varies."""
+"""Disease, raggedness of the edge, colour, and variation of the colour; raggedness and variation from 0 to 1."""
 
 
 def draw_files(folder: Path, seed: int) -> None:
@@ -63,6 +63,7 @@ def _draw_lesion(
 
 
 def _with_hairs(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+    """Draw up to eight curved hairs onto a picture, and return it."""
     pen = ImageDraw.Draw(image)
     width, height = image.size
     for _ in range(int(rng.integers(0, 9))):

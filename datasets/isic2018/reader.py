@@ -114,7 +114,7 @@ class ISIC2018(Dataset):
     layout_folders = (IMAGES, MASKS, *(f"{IMAGES}/{name}" for name in FOLDERS))
 
     def classes(self) -> dict[int, str]:
-        """Return the one class, or the three folders, whose diseases PATNet does not name."""
+        """Return the class `lesion`, or one class per folder.  PATNet does not name the diseases of the folders."""
         if self.variant == "isic1":
             return {0: "lesion"}
         return {i: f"lesion folder {name}" for i, name in enumerate(FOLDERS)}

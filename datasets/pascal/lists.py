@@ -13,7 +13,7 @@ ORIGIN = "`data/splits` of the HSNet repository"
 
 _LINE = re.compile(r"([A-Za-z0-9_-]+?)__(\d{1,2})")
 _PUBLISHED = (
-    # hashes of the lists of juhongm999/hsnet, data/splits
+    # split, fold, number of lines, hash in file order, hash in sorted order; from juhongm999/hsnet, data/splits
     PublishedList(
         "trn",
         0,
@@ -94,7 +94,7 @@ class PascalLists(ListFormat[list[tuple[str, int]]]):
         """Read the pairs of image name and 0-based class, in file order.
 
         Raises:
-            DataError: for a line that is not `name__cc` with class 1..20, or occurs twice, with its number.
+            DataError: if a line is not `name__cc` with class 1..20, or occurs twice; the error gives its number.
         """
         pairs: dict[tuple[str, int], int] = {}
         for number, line in read_list_lines(path):
@@ -112,7 +112,7 @@ class PascalLists(ListFormat[list[tuple[str, int]]]):
         return list(pairs)
 
     def hashed_lines(self, content: list[tuple[str, int]]) -> list[str]:
-        """Return the reference's own lines, in file order."""
+        """Return the lines as HSNet writes them, in file order."""
         return [f"{name}__{class_id + 1:02}" for name, class_id in content]
 
 

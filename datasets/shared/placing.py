@@ -31,7 +31,7 @@ def place_files(source: Path, target: Path, ending: str) -> int:
     """Place every data file of a folder that has the ending, in lower case; return their number.
 
     Raises:
-        DataError: if two names differ in nothing but case, or the target cannot be written.
+        DataError: if two names differ only in case, or the target cannot be written.
     """
     make_folder(target)
     files = list_files(source, ending)

@@ -33,7 +33,7 @@ LISTED = "reference list files"
 COUNTED = "list files of the published lengths, whose hashes are not known"
 OTHER = "other list files"
 SCAN_VERSION = 2
-"""It is increased if a rule for refusing masks changes, so that no stored scan hides a refusal."""
+"""Increase it if a rule for refusing masks changes.  Otherwise a stored scan would hide a refusal."""
 
 T = TypeVar("T")
 
@@ -102,8 +102,8 @@ def pool_from_lists(
 def pool_from_files(entries: Iterable[Entry], rule: str, population: Population, place: str) -> Pool:
     """Make a pool by a rule from the files, for a data set that has reference lists.
 
-    A pool of another size than published is marked for that.  One of the published size is still not
-    the published one, and its lists are marked.
+    A pool whose size differs from the published size is marked for its size.  A pool of the published size may
+    still hold other images, so its lists are marked.
 
     Args:
         entries: what the rule gives.

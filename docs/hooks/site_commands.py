@@ -1,4 +1,4 @@
-"""Writes a reference page per verb of `fssbench`, from click's own tree."""
+"""Writes a reference page per command of `fssbench`, from click's own tree."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ FOLDER = "reference/commands"
 
 
 def write_command_pages() -> dict[str, str]:
-    """Write a page per verb, and their table with the exit codes."""
+    """Write a page per command, and their table with the exit codes."""
     context = click.Context(main, info_name="fssbench")
     pages, rows = {}, []
-    for verb in main.list_commands(context):
-        command = main.get_command(context, verb)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
         if command is None:
-            raise ValueError(f"the verb {verb!r} is listed but has no command")
-        pages[f"{FOLDER}/{verb}.md"] = f"# fssbench {verb}\n\n" + _describe(command, context, verb)
-        rows.append((f"[`{verb}`](commands/{verb}.md)", make_cell(command.get_short_help_str(200))))
+            raise ValueError(f"the name {name!r} is listed but has no command")
+        pages[f"{FOLDER}/{name}.md"] = f"# fssbench {name}\n\n" + _describe(command, context, name)
+        rows.append((f"[`{name}`](commands/{name}.md)", make_cell(command.get_short_help_str(200))))
     codes = [line.split(None, 1) for line in EXIT_CODES.splitlines() if line.startswith("  ")]
     text = (
         "# Commands\n\nResults go to standard output, messages to standard error. `FSSBENCH_DEBUG=1` adds tracebacks, "
-        "and most verbs have `--json`.\n\n"
-        + make_table(("verb", "what it does"), rows)
+        "and most commands have `--json`.\n\n"
+        + make_table(("command", "what it does"), rows)
         + "\n## Exit codes\n\n"
         + make_table(("code", "meaning"), ((code, make_cell(meaning)) for code, meaning in codes))
     )

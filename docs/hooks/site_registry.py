@@ -227,8 +227,8 @@ def write_other_pages() -> Pages:
     return {
         f"{FOLDER}/reporters.md": f"# Report formats\n\n[Reports](../reports.md) explains them.\n\n{reporters}",
         f"{FOLDER}/marks.md": (
-            "# Marks\n\nA mark stands beside a figure and says why it is not a benchmark figure. Text in parentheses "
-            "after a mark, such as `capped (8 of 600 episodes)`, gives its numbers.\n\n" + marks
+            "# Marks\n\nA mark is a text beside a figure. It says why it is not a benchmark figure. Text in "
+            "parentheses after a mark, such as `capped (8 of 600 episodes)`, gives its numbers.\n\n" + marks
         ),
     }
 

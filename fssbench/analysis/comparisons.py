@@ -131,7 +131,7 @@ class SeedSpread:
     protocol: str
     method: str
     kind: Literal["episodes", "training", "both"]
-    """What differs: the seed of the episodes, the weights (the seed of the training), or both."""
+    """Source of the difference: the seed of the episodes, the weights (the seed of the training), or both."""
     cells: tuple[Cell, ...]
     mean: float
     """Mean mIoU over the seeds."""

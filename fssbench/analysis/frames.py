@@ -96,7 +96,7 @@ class Frames:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out and why, such as a damaged run."""
+        """Parts that were left out, such as a damaged run, with the reason."""
         return self.results.notes
 
     def __repr__(self) -> str:

@@ -44,7 +44,7 @@ class Refusal:
     shot: int
     methods: tuple[str, str]
     reason: str
-    """What differs."""
+    """Description of the difference."""
     shareable: bool
     """Whether they can be compared on the episodes they share."""
 

@@ -37,7 +37,7 @@ class Dependence(StrEnum):
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What supports of another class change in the answers of one method on one benchmark and shot."""
+    """Effect of supports of another class on the answers of one method on one benchmark and shot."""
 
     cell: Cell
     episodes: int

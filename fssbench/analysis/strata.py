@@ -43,7 +43,7 @@ UNKNOWN = -1
 
 
 class Split(StrEnum):
-    """What episodes are divided by."""
+    """Property by which episodes are divided."""
 
     SIZE = "object size"
     DIFFICULTY = "difficulty"

@@ -18,7 +18,7 @@ PATH = click.Path(path_type=Path)
 """A file or folder, given as a `Path`; whether it exists is checked where it is read."""
 
 BENCHMARK = "NAME[:VARIANT]|FILE"
-"""What names a benchmark: its id or a TOML file, with a variant if wanted."""
+"""Name of a benchmark: its id or a TOML file, with a variant if wanted."""
 ELSEWHERE = "fssbench.elsewhere"
 """Key in the metadata of click's context: the command will run on another machine, whose device is not known here."""
 Decorator = Callable[[Any], Any]

@@ -1,4 +1,4 @@
-"""Reads the command `run ...` that stands behind another verb: its request, and its words without some options."""
+"""Reads a `run ...` command that follows another command: its request, and its words without some options."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Companion:
 
 
 class CompanionIdentity(StoredRecord):
-    """What a run's identity says of a companion."""
+    """Facts about a companion in the identity of a run."""
 
     backbone: str
     """Id of the network."""
@@ -39,7 +39,7 @@ class CompanionIdentity(StoredRecord):
 
 
 class UsesNetworks(Protocol):
-    """What has networks of the harness: a method."""
+    """Object that uses networks of the harness: a method."""
 
     @property
     def backbone(self) -> Backbone | None:

@@ -12,7 +12,7 @@ from fssbench.errors import PluginError
 
 
 class InspectedMethod(Protocol):
-    """What an inspection needs of a method."""
+    """Part of a method that an inspection uses."""
 
     card: ClassVar[Any]
     shots: ClassVar[Literal["joint", "vote"]]

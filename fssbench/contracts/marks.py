@@ -115,7 +115,7 @@ class Mark(str):
 
 
 def parse_mark(text: str) -> Mark:
-    """Make a mark from its text: what stands before the first ` (` is its kind, what the brackets hold its detail.
+    """Make a mark from its text: its kind is the text before the first ` (`, its detail is the text in the brackets.
 
     The text of the mark is `text`, whatever it holds.
 

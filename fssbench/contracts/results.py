@@ -185,7 +185,7 @@ class RunResult:
 
     @property
     def absent_rule(self) -> Literal["zero", "exclude"]:
-        """What a class without pixels is worth in mIoU, see `fssbench.metrics.score`."""
+        """Rule for a class without pixels in mIoU, see `fssbench.metrics.score`."""
         return self.manifest.block.absent_rule
 
     def with_absent_rule(self, rule: Literal["zero", "exclude"]) -> RunResult:
@@ -221,9 +221,9 @@ class Cell:
     name: str = ""
     """Name that distinguishes the method from all others in the results; it is the same on all benchmarks."""
     variant: str = ""
-    """What tells this row from others of its method in its column, such as `data 0cf81310`; mostly empty."""
+    """Text that distinguishes this row from other rows of its method in its column, such as `data 0cf81310`."""
     setting: str = ""
-    """What tells its column from others of the same benchmark and shot, such as `seed 1`; mostly empty."""
+    """Text that distinguishes its column from others of the same benchmark and shot, such as `seed 1`; often empty."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "marks", tuple(map(parse_mark, self.marks)))  # `results.json` has texts
@@ -313,7 +313,7 @@ class Results:
     """Bootstrap resamples behind every interval."""
     bootstrap_seed: int
     notes: tuple[str, ...] = field(default=())
-    """What was left out and why (unreadable or empty run folders)."""
+    """Run folders that were left out, with the reason."""
     efficiency: tuple[Efficiency, ...] = ()
     """What `fssbench bench` measured and stored beside the runs."""
     changes: Changes | None = None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Pixels = Literal["normalised", "unit", "bytes"]
 """Values of the images that a model receives: normalised with ImageNet's statistics, 0 to 1, or uint8."""
 Argument = Literal["support_images", "support_masks", "query_image"]
-"""What a model receives."""
+"""Inputs that a model receives."""
 ARGUMENTS: tuple[Argument, ...] = get_args(Argument)
 
 

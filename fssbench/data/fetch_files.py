@@ -35,7 +35,7 @@ class Reporter:
 
 @dataclass
 class Fetched:
-    """What a fetch did."""
+    """Result of a fetch."""
 
     name: str
     place: Path

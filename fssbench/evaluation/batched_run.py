@@ -35,7 +35,7 @@ _KEPT = 2
 
 @dataclass(frozen=True)
 class _Question:
-    """What a method is asked about one episode."""
+    """Question to a method about one episode."""
 
     episode: Episode
     named: int | None = None
@@ -46,7 +46,7 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What it answered."""
+    """Answer of the method to a question."""
 
     given: Given
     mask: NDArray[np.bool_]

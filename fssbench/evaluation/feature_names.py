@@ -1,4 +1,4 @@
-"""What stored features depend on, and the name of their file that follows from it."""
+"""Names the file of stored features after everything that they depend on."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def find_unprotected(methods: Iterable[Method], settings: Settings) -> list[str]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method returned for one episode."""
+    """Answer of a method for one episode."""
 
     mask: NDArray[np.bool_]
     """(H, W)"""
@@ -91,7 +91,7 @@ class IsolatedMethod:
 
     @property
     def handles(self) -> list[Any]:
-        """What becomes ready when there is an answer."""
+        """Handles that `wait` reports as ready when there is an answer."""
         return self._process.handles
 
     @property
@@ -185,7 +185,7 @@ class IsolatedMethod:
 
 @dataclass(frozen=True)
 class _Work:
-    """What the process does with the messages."""
+    """Work of the separate process: it answers one message after the other."""
 
     guard: WeightsGuard
     source: Source

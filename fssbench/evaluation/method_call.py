@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EpisodeCall:
-    """What a call that predicts one episode is told beside the tensors."""
+    """Facts that a method receives beside the tensors when it predicts one episode."""
 
     where: str
     """The method and the episode, for errors."""

@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Given:
-    """What a method receives of one episode, and what its prediction is scored against."""
+    """Input of a method for one episode, and the ground truth of its query."""
 
     episode: Episode
     query: Any
@@ -66,7 +66,7 @@ class Given:
 
     @property
     def tensors(self) -> tuple[Any, Any, Tensor]:
-        """What the method reads."""
+        """Query, supports and masks of the supports, as the method reads them."""
         return self.query, self.support, self.support_mask
 
     @property

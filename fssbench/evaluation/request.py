@@ -27,7 +27,7 @@ _SEVERAL = {
     "plan": "plan_files",
     "ablate": "ablate",
 }
-"""Arguments that take one value or several, with the field of the request."""
+"""Arguments that take one value or several, and the field of `Request` that holds them."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +36,7 @@ class Evaluations(Sequence[Evaluation]):
 
     evaluations: tuple[Evaluation, ...]
     notes: tuple[str, ...] = ()
-    """What the user should know: caps, checkpoints, classes seen in training."""
+    """Remarks for the user: capped plans, chosen checkpoints, test classes seen in training."""
 
     @overload
     def __getitem__(self, index: int) -> Evaluation: ...
@@ -80,8 +80,8 @@ def run(
 ) -> Evaluations:
     """Evaluate methods on benchmarks, as `fssbench run` does.  The same call again resumes.
 
-    Weights are chosen, data are checked and caps on the miniature apply as for the command; the runs have the same
-    identities and folders.
+    Weights are chosen, data are checked and runs on the miniature are capped as by the command.  The runs have the
+    same identities and folders.
 
     Args:
         methods: a method or several, by name.
@@ -144,7 +144,7 @@ def run(
 
 
 def raise_broken(errors: Sequence[FssbenchError]) -> None:
-    """Raise the errors of the methods that broke while others went on, as one; do nothing if there are none."""
+    """Raise the errors of the methods that broke while others went on, as one error; do nothing if there are none."""
     if errors:
         raise type(errors[0])("\n".join(dict.fromkeys(map(str, errors))))
 
@@ -197,5 +197,5 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _as_plain(value: Any) -> Any:
-    """Return a path as a text."""
+    """Return a path as a string, and any other value unchanged."""
     return str(value) if isinstance(value, Path) else value

@@ -19,18 +19,18 @@ from fssbench.images.reading import resize_image
 from fssbench.plugins.registry import DATASETS
 
 Progress = Callable[[int, int], None]
-"""Receives the number of images that are done, and that of all."""
+"""Receives the number of finished images and the number of all images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """What was done."""
+    """Result of `make_copies`."""
 
     folder: Path
     written: int
     there_already: int
     removed: int
-    """Copies of this size that no image has any more: its file or its reader changed."""
+    """Stale copies: the file or the reader of their image has changed since."""
     bytes: int
     """Size of all copies of this size."""
 
@@ -88,7 +88,7 @@ def make_copies(
 
 
 def _list_items(name: str, data: str | None, splits: str | None) -> tuple[list[str], list[str]]:
-    """List the tested items of all variants, and why others cannot be listed."""
+    """List the tested items of all variants, and the error of each split that cannot be listed."""
     items: dict[str, None] = {}
     problems = []
     for variant in DATASETS.get(name).card.variants or (None,):

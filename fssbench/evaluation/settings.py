@@ -108,7 +108,7 @@ class Evaluation:
 
     @property
     def marks(self) -> tuple[Mark, ...]:
-        """What keeps the figures from being benchmark figures, as the command line prints it."""
+        """Reasons why the figures are not benchmark figures, as the command line prints them."""
         return self.score.marks
 
     def __str__(self) -> str:

@@ -52,7 +52,7 @@ MINI_SIZE = 192
 
 @dataclass(frozen=True)
 class Request:
-    """What `fssbench run` was asked for."""
+    """Request of `fssbench run`: methods, benchmarks and options."""
 
     methods: tuple[str, ...]
     suite: str | None = None
@@ -101,7 +101,7 @@ class CheckedRequest:
     tasks: tuple[Task, ...]
     settings: Settings
     notes: tuple[str, ...]
-    """What the user should know: caps, marks, classes seen in training."""
+    """Remarks for the user: capped plans, marks, test classes seen in training."""
 
     @property
     def episodes(self) -> int:

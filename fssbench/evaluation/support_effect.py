@@ -40,7 +40,7 @@ def measure_effect(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 @dataclass(frozen=True)
 class Replacement:
-    """What an episode is asked a second time."""
+    """Supports of the second question about an episode."""
 
     episode: Episode
     """The episode with other supports; its class is that of these supports."""

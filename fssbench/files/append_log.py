@@ -61,21 +61,21 @@ def split_log(data: bytes, path: Path) -> tuple[list[LogLine], int]:
     Raises:
         DataError: if the lines end in `\r` alone; together they would look like one incomplete line.
     """
-    good = data.rfind(b"\n") + 1
-    if b"\r" in data[good:].rstrip(b"\r"):
+    whole_bytes = data.rfind(b"\n") + 1
+    if b"\r" in data[whole_bytes:].rstrip(b"\r"):
         raise DataError(
             f"every line of {path} ends in CR alone, but fssbench ends lines with LF. The file was not changed. "
             "Next: save it with LF or CR LF as line ending, or restore it from a copy"
         )
     lines = []
     place = 0
-    for number, raw in enumerate(data[:good].split(b"\n")[:-1], start=1):
-        mark = len(codecs.BOM_UTF8) if number == 1 and raw.startswith(codecs.BOM_UTF8) else 0
-        content = raw[mark:].rstrip(b"\r")
+    for number, raw in enumerate(data[:whole_bytes].split(b"\n")[:-1], start=1):
+        skipped = len(codecs.BOM_UTF8) if number == 1 and raw.startswith(codecs.BOM_UTF8) else 0
+        content = raw[skipped:].rstrip(b"\r")
         if content.strip():
-            lines.append(LogLine(number, place + mark, content))
+            lines.append(LogLine(number, place + skipped, content))
         place += len(raw) + 1
-    return lines, good
+    return lines, whole_bytes
 
 
 def write_all(handle: int, data: bytes) -> None:
@@ -93,18 +93,18 @@ class AppendLog:
 
     Args:
         path: the file; made if it does not exist.
-        good: number of bytes of its whole lines; the rest is cut off.
+        whole_bytes: length of its whole lines; the rest of the file is cut off.
 
     Raises:
         DataError: if it cannot be opened for writing.
     """
 
-    def __init__(self, path: Path, good: int) -> None:
+    def __init__(self, path: Path, whole_bytes: int) -> None:
         self.path = path
         try:
             self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                os.ftruncate(self._handle, good)
+                os.ftruncate(self._handle, whole_bytes)
             except OSError:
                 os.close(self._handle)
                 raise

@@ -61,7 +61,7 @@ class _Entry:
 
 @dataclass
 class Listing:
-    """What an archive holds, after it was judged."""
+    """Content of an archive that was checked."""
 
     wanted: dict[str, _Entry] = field(default_factory=dict)
     """Entries to be unpacked, by their plain relative path."""

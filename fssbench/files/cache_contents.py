@@ -33,7 +33,7 @@ class CacheKind:
     pattern: str
     """Names of its entries in the cache folder, as a regular expression; empty if it lies elsewhere."""
     meaning: str
-    """What it is, and what a removal costs."""
+    """Description of the kind, and the cost of its removal."""
     is_clearable: bool = True
 
 

@@ -45,7 +45,7 @@ class TransferError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a server may do."""
+    """Limits of a transfer: sizes, times and redirections that a server may use."""
 
     stall: float = 30.0
     """Seconds without data, or with fewer than 1,024 bytes per second, after which the transfer fails."""

@@ -47,7 +47,7 @@ Kind = Literal["image", "mask"]
 
 
 class JudgementLevel(StrEnum):
-    """What follows from a judgement."""
+    """Consequence of a judgement."""
 
     ERROR = "error"
     """`verify` calls the data set unusable; a reader refuses the file."""

@@ -76,7 +76,7 @@ class Inspection:
 
     @property
     def episodes(self) -> list[ShownEpisode]:
-        """What was collected, by run in the order of the evaluation and then by index."""
+        """Collected episodes, by run in the order of the evaluation, then by index."""
         runs = list(dict.fromkeys(shown.run for shown in self._shown))
         return sorted(self._shown, key=lambda shown: (runs.index(shown.run), shown.episode.index))
 

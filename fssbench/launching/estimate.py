@@ -1,4 +1,4 @@
-"""What a launch will cost, from measurements of `fssbench bench`."""
+"""Estimates the cost of a launch from measurements of `fssbench bench`."""
 
 from __future__ import annotations
 

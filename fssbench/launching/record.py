@@ -49,7 +49,7 @@ class Task(_Kept):
 
 
 class Resources(_Kept):
-    """What each job asks of Slurm."""
+    """Resources that each job requests from Slurm."""
 
     at_once: int | None = None
     """Largest number of tasks that run at the same time."""
@@ -64,7 +64,7 @@ class Resources(_Kept):
 
 
 class Launch(_Kept):
-    """What was submitted."""
+    """A launch as it was submitted: its tasks, its jobs and their resources."""
 
     format: str = "fssbench-launch/1"
     created_utc: str
@@ -80,7 +80,7 @@ class Launch(_Kept):
 
 
 class Outcome(_Kept):
-    """What became of a task."""
+    """Exit code, number of starts and times of a task."""
 
     exit_code: int | None
     """None while the task runs, or if it was killed."""
@@ -96,7 +96,7 @@ def format_now() -> str:
 
 
 def write_launch(launch: Launch, folder: Path) -> None:
-    """Store what was submitted.
+    """Store a launch.
 
     Raises:
         DataError: if the folder cannot be written.

@@ -1,4 +1,4 @@
-"""What has become of the tasks of a launch: what they stored themselves, and what the engine has in its queue."""
+"""State of the tasks of a launch, from the files that they stored and from the queue of the engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fssbench.launching.record import LOGS, Launch, Task, locate_outcome, read_o
 
 
 class State(StrEnum):
-    """What has become of a task."""
+    """State of a task of a launch."""
 
     COMPLETE = "complete"
     RUNNING = "running"
@@ -34,7 +34,7 @@ class TaskStatus:
     """Exit code of a failed task, or the state of a job as the engine calls it."""
     starts: int
     log: Path | None
-    """What the job printed on standard error."""
+    """File with the standard error of the job."""
 
     @property
     def is_over(self) -> bool:
@@ -43,10 +43,10 @@ class TaskStatus:
 
 
 def list_statuses(launch: Launch, folder: Path, queue: Mapping[str, str]) -> list[TaskStatus]:
-    """List what has become of each task, the merge and the report last.
+    """List the state of each task, with the merge and the report at the end.
 
     Args:
-        launch: what was submitted.
+        launch: the launch as it was submitted.
         folder: folder of the launch.
         queue: states of the jobs that are waiting or running, by job number.
     """

@@ -68,7 +68,7 @@ class ChildProcess:
 
     @property
     def handles(self) -> list[Any]:
-        """What becomes ready when there is an answer, or the process has ended; for `wait`."""
+        """Handles that `wait` reports as ready when there is an answer or the process has ended."""
         return [self._channel, *([] if self._ended is None else [self._ended])]
 
     @property

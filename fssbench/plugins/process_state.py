@@ -1,4 +1,4 @@
-"""What all plugins of a process share: settings, hooks, environment, and the functions of loaded modules."""
+"""State that all plugins of a process share: settings, hooks, environment, and functions of loaded modules."""
 
 from __future__ import annotations
 

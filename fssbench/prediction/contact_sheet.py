@@ -25,7 +25,7 @@ _FAILURES = 200
 
 @dataclass(frozen=True)
 class SheetFacts:
-    """What the head of the sheet says."""
+    """Text in the head of the sheet."""
 
     title: str
     """Name of the method."""

@@ -43,7 +43,7 @@ class Example:
     mask_sha256: str
     """Hash of the values of the mask."""
     doubts: tuple[str, ...] = ()
-    """What the user should look at, in words."""
+    """Sentences about what the user should check."""
 
     @property
     def look(self) -> Look:

@@ -25,7 +25,7 @@ class ImageFile:
     """One image that is to be segmented."""
 
     path: Path
-    """As the user named it, or below the folder that the user named."""
+    """Path as the user gave it, or below the folder that the user gave."""
     name: PurePath
     """Relative to the folder that the user named; the file's own name if the file was named."""
     folder: str
@@ -38,7 +38,7 @@ class Listing:
 
     files: tuple[ImageFile, ...]
     notes: tuple[str, ...]
-    """What was not read, in words."""
+    """Sentences about files that were not read."""
 
 
 def list_images(named: Sequence[Path], out: Path) -> Listing:

@@ -37,8 +37,8 @@ from fssbench.prediction.support_effect import CHECKED, describe_effect
 from fssbench.prediction.table import make_failed_row, make_row, write_csv
 from fssbench.progress import Progress
 
-_STATE = 2
-"""Size and time of writing, the parts of a file's state that a copy or a move of the folder keeps."""
+_KEPT_STATE = 2
+"""Number of entries of a file's state that a copy or a move of its folder keeps: size and time of writing."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Name under which it is read ahead."""
+        """Key of the image in `ReadAhead`."""
         return str(self.file.path)
 
 
@@ -182,7 +182,9 @@ class PredictionJob:
         for task in group:
             try:
                 pictures.append((task, read(task.key)))
-            except DataError as error:  # the others go on; the exit code says it
+            except (
+                DataError
+            ) as error:  # the other images are segmented all the same; the exit code reports this one
                 self._failed.append((str(task.file.path), str(error)))
         if not pictures:
             return
@@ -296,7 +298,7 @@ def _measure_effect(segmenter: Segmenter, query: Query, answer: Answer) -> float
 def _adopt_moved(
     file: ImageFile, place: str, moved: dict[str, ImageRecord], folder: PredictionFolder
 ) -> ImageRecord | None:
-    """Return the record of an image that was finished in another place, where it no longer is."""
+    """Return the record of an image that was segmented at another path and moved here since, else None."""
     if not moved:
         return None
     with suppress(OSError, DataError):
@@ -312,7 +314,7 @@ def _adopt_moved(
 def _is_same_image(path: Path, record: ImageRecord) -> bool:
     """Return whether an image is the one that was segmented; it is hashed only if its size or time differ."""
     try:
-        if read_file_state(path)[:_STATE] == tuple(record.state[:_STATE]):
+        if read_file_state(path)[:_KEPT_STATE] == tuple(record.state[:_KEPT_STATE]):
             return True
         return os.path.isfile(path) and hash_present_file(path) == record.sha256  # noqa: PTH113
     except (OSError, DataError):

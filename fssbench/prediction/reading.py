@@ -21,7 +21,7 @@ from fssbench.images.opening import VERIFY, open_image
 from fssbench.images.reading import resize_image
 
 Orientation = Literal["refuse", "upright", "stored"]
-"""What is done with an image whose EXIF orientation is not 1."""
+"""Treatment of an image whose EXIF orientation is not 1."""
 _TURNS = range(2, 9)
 """EXIF orientations that say how the pixels are turned."""
 

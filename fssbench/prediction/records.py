@@ -51,6 +51,6 @@ class PredictionManifest(StoredRecord):
     identity: str
     """Hash of `settings`."""
     settings: dict[str, Any]
-    """All that an answer depends on besides the image.  A run with others cannot continue in the same folder."""
+    """Everything that an answer depends on besides the image.  Other values cannot continue in this folder."""
     context: dict[str, Any]
     """Where and how the folder was begun; nothing depends on it."""

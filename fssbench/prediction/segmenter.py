@@ -43,7 +43,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method says about one image."""
+    """Answer of a method for one image."""
 
     mask: NDArray[np.bool_]
     """(H, W)"""

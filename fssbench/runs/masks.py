@@ -39,7 +39,7 @@ _HINT = "Next: free space, or run without --save-masks"
 
 @dataclass(frozen=True)
 class MaskRecord:
-    """What is recorded of one stored mask."""
+    """Record of one stored mask."""
 
     index: int
     """Index of the episode."""

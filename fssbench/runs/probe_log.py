@@ -28,9 +28,9 @@ class ProbeLog(Generic[P]):
     parse: Callable[[bytes], P]
     """Reads a line without its newline; raises ValueError, KeyError or TypeError if it is damaged."""
     command: str
-    """What computes it again, such as `the command again with --sensitivity`."""
+    """Command that computes the file again, such as `the command again with --sensitivity`."""
     hint: str
-    """What to do if the disk is full."""
+    """Next step if the disk is full."""
 
     def read(self, run: Path) -> dict[int, P]:
         """Read the probes of a run by episode; a run without any has an empty dictionary.

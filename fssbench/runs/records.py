@@ -25,7 +25,7 @@ _TAIL = len(_CRC) + 10
 _FIELDS = 7
 """Numbers of a record."""
 _NAMES = (b'{"i":', b',"c":', b',"inter":[', b'],"union":[', b'],"target":')
-"""What stands before the first number of each field."""
+"""Text before the first number of each field."""
 _POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
 
 

@@ -78,7 +78,7 @@ _UNMEASURED = "effect on mIoU not measured"
 
 @dataclass(frozen=True)
 class RoundingEffect:
-    """What another way of computing changes, over the episodes that were computed in the exact way too."""
+    """Effect of another way of computing, over the episodes that were also computed in the exact way."""
 
     episodes: int
     miou: float

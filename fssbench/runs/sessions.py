@@ -15,7 +15,7 @@ FILE = "sessions.jsonl"
 
 
 class Session(StoredRecord):
-    """What one process did for a run."""
+    """Work of one process for a run."""
 
     episodes: int
     """Episodes that it computed; 0 if it met a complete run with unchanged data."""

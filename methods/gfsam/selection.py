@@ -18,10 +18,10 @@ ACCEPTED, HALF_ACCEPTED, REFUSED = 1, 2, 0
 
 
 class Gates(NamedTuple):
-    """What the test by coverage decided."""
+    """Result of the growth test, by what the masks cover."""
 
     grown: Tensor
-    """Masks that were accepted (N), bool."""
+    """Masks that pass the growth test (N), bool."""
     scores: Tensor
     """Score of each point (N): that of its group."""
 
@@ -32,7 +32,7 @@ class Selection(NamedTuple):
     groups: Tensor
     """Group of each point (N)."""
     grown: Tensor
-    """Masks that cover more of the object than of the background (N), bool."""
+    """Masks that pass the growth test: they cover more of the object than of the background (N), bool."""
     scores: Tensor
     """Score of each point (N)."""
     kept: Tensor
@@ -64,7 +64,7 @@ def select_masks(
         clustering: whether points are grouped by their masks; otherwise each point is a group.
         growth: whether masks are tested by what they cover; otherwise all pass.
         consistency: whether points are tested by their groups; otherwise all pass.
-        last_score: whether a group's score is that of the last mask that was tried, or else its largest.
+        last_score: whether the score of a group is the gain of its last mask; otherwise its largest gain.
     """
     size = (priors.positive_mean.shape[0], priors.positive_mean.shape[1])
     groups = find_groups(masks, points, size) if clustering else torch.arange(len(points))
@@ -132,7 +132,9 @@ def check_growth(covers: Tensor, groups: Tensor, priors: Priors, *, last_score: 
 
 
 def check_consistency(unions: Tensor, groups: Tensor, points: Tensor, own_cosines: Tensor) -> Tensor:
-    """Test whether each point resembles its own group most, with near groups preferred.
+    """Test whether each point resembles its own group more than every other group.
+
+    Each likeness is divided by the distance to the group, so near groups are preferred.
 
     Args:
         unions: the union of the masks of each group, on the grid (G, h, w), from 0 to 1.

@@ -204,7 +204,7 @@ class Analysis:
 
     @cached_property
     def sensitivity(self) -> tuple[Sensitivity, ...]:
-        """What other supports change, for each cell that was asked again with them."""
+        """Effect of other supports, for each cell that was asked again with them."""
         return compute_sensitivity(self.results)
 
     def _parts(self, place: Place, split: _SplitFunction) -> dict[str, tuple[Part, ...]]:

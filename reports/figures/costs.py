@@ -1,4 +1,4 @@
-"""Scores of methods against their costs: one small panel per kind of cost."""
+"""Draws the scores of methods against their costs, one small panel per kind of cost."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TALL = 1.45
-
+_PANEL_HEIGHT = 1.45
+"""Height of one panel, in inches."""
+_GAP = 0.5
+"""Space between two rows of panels for the labels of their axes, in inches."""
 
 AXES = {
     "learnable": "learnable parameters (M)",
-    "flops": "GFLOPs an episode",
-    "ms": "ms an episode",
+    "flops": "GFLOPs per episode",
+    "ms": "ms per episode",
     "memory": "peak memory (MiB)",
 }
+"""Label of the axis of each kind of cost."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,19 @@ class Point:
     costs: dict[str, float]
     """Known costs, by axis."""
     quartiles: tuple[float, float] | None
-    """Quartiles of the milliseconds."""
+    """Lower and upper quartile of the milliseconds per episode."""
 
 
 def draw(points: Mapping[str, Point]) -> Figure:
-    """Draw mIoU with 95 % intervals against every kind of cost that is known of two methods.
+    """Draw mIoU with its 95 % interval against each kind of cost that is known for at least two methods.
 
     Args:
-        points: by method.
+        points: score and costs of each method.
     """
     axes = [name for name in AXES if sum(name in p.costs for p in points.values()) > 1]
     rows = -(-len(axes) // 2)
-    figure = make_figure(rows * _TALL + (rows - 1) * 0.5, list(points))
-    figure.subplots_adjust(wspace=0.16, hspace=0.5 / _TALL)
+    figure = make_figure(rows * _PANEL_HEIGHT + (rows - 1) * _GAP, list(points))
+    figure.subplots_adjust(wspace=0.16, hspace=_GAP / _PANEL_HEIGHT)
     for n, name in enumerate(axes):
         panel = figure.add_subplot(rows, 2, n + 1)
         shown = _draw_points(panel, name, points)
@@ -62,7 +65,7 @@ def draw(points: Mapping[str, Point]) -> Figure:
 
 
 def _draw_points(panel: Axes, name: str, points: Mapping[str, Point]) -> tuple[list[float], list[str]]:
-    """Draw the points of one panel and set its limits; return the places and texts of its ticks."""
+    """Draw the points of one panel and set its limits; return the positions and labels of its ticks."""
     costs = [p.costs[name] for p in points.values() if name in p.costs]
     shown = _set_cost_limits(panel, costs)
     for m, point in enumerate(points.values()):
@@ -80,7 +83,7 @@ def _draw_points(panel: Axes, name: str, points: Mapping[str, Point]) -> tuple[l
 
 
 def _set_cost_limits(panel: Axes, costs: list[float]) -> list[float]:
-    """Make the axis logarithmic, with zero, which has no logarithm, at its left end; return few ticks for it."""
+    """Make the axis logarithmic and return its ticks.  Zero has no logarithm and is drawn at the left end."""
     positive = [c for c in costs if c > 0]
     if not positive:
         return [0.0]
@@ -97,10 +100,10 @@ def _set_cost_limits(panel: Axes, costs: list[float]) -> list[float]:
 
 
 def choose_ticks(low: float, high: float) -> list[float]:
-    """At most four round numbers between two positive ones.
+    """Return at most four round numbers between two positive numbers.
 
     Example:
-        >>> choose_ticks(0.7, 30), ticks(3, 4)
+        >>> choose_ticks(0.7, 30), choose_ticks(3, 4)
         ([1.0, 10.0], [3.0, 3.5, 4.0])
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))

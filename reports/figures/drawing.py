@@ -1,4 +1,4 @@
-"""A figure of a report: its name, its place, its words, and its files, for which it is drawn once."""
+"""One figure of a report: name, place, title, caption and files.  It is drawn once for all of its files."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class Drawing:
     """One figure of a report."""
 
     name: str
-    """Letters, digits and dashes; unique in a report: stem of a file, prefix of ids on a page."""
+    """Unique name in a report, of letters, digits and dashes.  Files and ids on a page begin with it."""
     place: str
     """Part of the report it belongs to: `summary`, `benchmark/<id>`, `comparison`, ..."""
     title: str
-    """One line, as read out before the figure."""
+    """One line, which a screen reader says before the figure."""
     caption: str
-    """What is drawn, on how many episodes, with which interval; shown below the figure."""
+    """Text below the figure: its content, the number of episodes and the kind of interval."""
     make: Callable[[], Figure]
-    """Draws the figure; called within `style.applied()`."""
+    """Draws the figure; called within `apply_style()`."""
 
     @property
     def part(self) -> str:
-        """The part of the report alone: `summary`, `benchmark`, `comparison`, ..."""
+        """First part of `place`: `summary`, `benchmark`, `comparison`, ..."""
         return self.place.partition("/")[0]
 
     @cached_property
@@ -44,14 +44,14 @@ class Drawing:
 
     @cached_property
     def svg(self) -> str:
-        """The text of its SVG file, which pages hold too."""
+        """The text of its SVG file, which pages contain too."""
         return self.render("svg").decode()
 
     def render(self, kind: Kind) -> bytes:
-        """The bytes of its file in a format; equal drawings give equal bytes."""
+        """Return the content of its file in one format; equal drawings give equal bytes."""
         return render_figure(self.figure, kind, self.title, self.caption)
 
 
 def make_slug(text: str) -> str:
-    """The first 80 characters of a plain name, for ids and file names; `x` if nothing of the text is left."""
+    """Return at most 80 characters of a plain name for ids and file names, or `x` if no character of it is allowed."""
     return make_plain_name(text)[:80].strip("-") or "x"

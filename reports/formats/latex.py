@@ -23,8 +23,8 @@ class LatexReporter(Reporter):
         written = [folder / "report.tex"]
         written[0].write_text(_render_report(results), encoding="utf-8", newline="\n")
         if style == "paper":
-            from ..paper.setting import typeset_tables
             from ..paper.tables import make_paper_tables
+            from ..paper.typesetting import typeset_tables
 
             written.append(folder / "paper.tex")
             written[1].write_text(typeset_tables(make_paper_tables(results)), encoding="utf-8", newline="\n")

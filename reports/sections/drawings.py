@@ -290,7 +290,7 @@ class _StrataLook:
     axis: str
     """Label of the axis below the strata."""
     meaning: str
-    """What the strata are, as a sentence of the caption."""
+    """Sentence of the caption that explains the strata."""
 
 
 _STRATA = {

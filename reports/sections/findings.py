@@ -26,7 +26,7 @@ class Findings:
     question: str
     sentence: str
     caution: str
-    """What limits the sentence.  Empty if nothing does."""
+    """Limits of the sentence; empty if there are none."""
 
 
 def state_findings(analysis: Analysis) -> Findings:

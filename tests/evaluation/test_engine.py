@@ -416,7 +416,7 @@ def test_a_thousand_episodes_are_cheap(null, monkeypatch):
 def test_ten_thousand_episodes_in_fifteen_seconds(null, monkeypatch):
     monkeypatch.delenv("NULL_CALLS")
     seconds, growth = timed_run(null, 10_000)
-    assert seconds < 15, f"{seconds / 10_000 * 1000:.2f} ms an episode"
+    assert seconds < 15, f"{seconds / 10_000 * 1000:.2f} ms per episode"
     assert growth < 50
 
 

@@ -166,7 +166,7 @@ def test_page_shows_costs_beside_scores() -> None:
     page = render_page(given_results)
     section = page[page.index('<section id="efficiency"') :].partition("</section>")[0]
     assert section.count("<svg") == 1
-    for text in ("GFLOPs an episode", "peak memory (MiB)", "learnable parameters (M)", "ms an episode"):
+    for text in ("GFLOPs per episode", "peak memory (MiB)", "learnable parameters (M)", "ms per episode"):
         assert text in section
     assert "two per multiply-add" in section
     assert re.search(r"200 episodes per point, 95 % intervals, protocol published/1", section)

@@ -87,18 +87,18 @@ class Counts(Reporter):
 
 @pytest.fixture
 def result(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the verb asks `fssbench.analysis.collect.collect` for; set `results` to what it is to find."""
+    """Arguments with which the command calls `collect`; set `results` to what `collect` returns."""
     cell = make_cell([make_run()])
-    told: dict[str, Any] = {"results": Results(tuple(cell.folds.values()), (cell,), 200, 0)}
+    request: dict[str, Any] = {"results": Results(tuple(cell.folds.values()), (cell,), 200, 0)}
 
     def collect(paths: Any, *, resamples: int, seed: int) -> Results:
-        told.update(paths=[str(p) for p in paths], resamples=resamples, seed=seed)
-        return told["results"]  # type: ignore[no-any-return]
+        request.update(paths=[str(p) for p in paths], resamples=resamples, seed=seed)
+        return request["results"]  # type: ignore[no-any-return]
 
     module = ModuleType("fssbench.analysis.collect")
     module.collect = collect  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fssbench.analysis.collect", module)
-    return told
+    return request
 
 
 def invoke(*arguments: object) -> Result:
@@ -137,7 +137,7 @@ def test_without_a_page_the_first_file_is_named(result: dict[str, Any], tmp_path
     assert answer.stderr.splitlines()[-1] == f"wrote {tmp_path / 'report.md'}"
 
 
-def test_json_owns_standard_output(result: dict[str, Any], tmp_path: Path) -> None:
+def test_standard_output_holds_only_json_if_it_is_asked_for(result: dict[str, Any], tmp_path: Path) -> None:
     answer = invoke("-o", tmp_path, "--format", "markdown,csv", "--json")
     rows = [json.loads(line) for line in answer.stdout.splitlines()]
     cells = [row for row in rows if "miou" in row]
@@ -149,7 +149,7 @@ def test_json_owns_standard_output(result: dict[str, Any], tmp_path: Path) -> No
     ]
 
 
-def test_no_runs_is_an_error_with_the_next_command(result: dict[str, Any], tmp_path: Path) -> None:
+def test_without_runs_the_error_names_the_next_command(result: dict[str, Any], tmp_path: Path) -> None:
     result["results"] = Results((), (), 1000, 0, notes=("runs/x: empty log",))
     answer = invoke("elsewhere", "-o", tmp_path)
     assert answer.exit_code == 3
@@ -164,7 +164,9 @@ def test_unknown_format_names_neighbours(result: dict[str, Any], tmp_path: Path)
     assert invoke("-o", tmp_path, "--format", ",").exit_code == 2
 
 
-def test_folder_that_cannot_be_written_is_told_first(result: dict[str, Any], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(
+    result: dict[str, Any], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     answer = invoke("-o", tmp_path / "file")
     assert answer.exit_code == 3
@@ -183,7 +185,7 @@ def test_broken_reporter_stops_no_other(result: dict[str, Any], tmp_path: Path) 
     assert "Traceback" not in answer.output
 
 
-def test_reporter_that_does_not_load_is_put_aside(result: dict[str, Any], tmp_path: Path) -> None:
+def test_a_reporter_that_does_not_load_stops_no_other(result: dict[str, Any], tmp_path: Path) -> None:
     def explode() -> Any:
         raise ImportError("no module named ink")
 
@@ -214,7 +216,7 @@ def forms(result: dict[str, Any], tmp_path: Path) -> Path:
     return plugin
 
 
-def test_a_style_reaches_those_who_know_it_and_leaves_others_alone(forms: Path, tmp_path: Path) -> None:
+def test_a_style_is_passed_only_to_reporters_that_have_it(forms: Path, tmp_path: Path) -> None:
     answer = invoke("-o", tmp_path, "--plugin", forms, "--format", "plain,formed", "--style", "square")
     assert answer.exit_code == 0, answer.output
     assert (tmp_path / "plain.txt").read_text() == "plain"
@@ -232,7 +234,7 @@ def test_a_style_nobody_knows_is_refused_before_anything_is_computed(
     assert "paths" not in result
 
 
-def test_what_is_written_on_request_or_cannot_be(forms: Path, tmp_path: Path) -> None:
+def test_reporters_on_request_or_without_their_library_are_skipped(forms: Path, tmp_path: Path) -> None:
     answer = invoke("-o", tmp_path / "all", "--plugin", forms)
     assert answer.exit_code == 4  # for `raises` alone
     assert "reporter raises failed: RuntimeError: no idea" in answer.stderr

@@ -393,5 +393,5 @@ def test_pictures_cost_little(null, monkeypatch):
 
     without = min(seconds(f"a{n}", 0) for n in range(2))
     each = (min(seconds(f"b{n}", 60) for n in range(2)) - without) / 60
-    assert each < 0.02, f"{1000 * each:.1f} ms an episode kept"
+    assert each < 0.02, f"{1000 * each:.1f} ms per kept episode"
     shutil.rmtree(null.folder / "b0")

@@ -1,4 +1,4 @@
-"""The networks that methods of today stand on, under short names: DINOv2, DINOv3, CLIP, SAM, and an ImageNet ViT.
+"""Networks that recent methods use, under short names: DINOv2, DINOv3, CLIP, SAM, and an ImageNet ViT.
 
 Positions follow the authors' code (`positions=hub`) where timm computes others: in DINOv2 without registers, and in
 DINOv3's transformers.  Under timm's names (`timm:NAME`) they follow timm.

@@ -51,7 +51,7 @@ def test_it_equals_its_reference_at_its_own_size(golden: Callable[[str], Any]) -
 
 
 @torch.no_grad()
-def test_attention_reads_what_is_inside_or_if_nothing_is_all() -> None:
+def test_attention_reads_the_tokens_in_the_mask_or_all_if_the_mask_is_empty() -> None:
     torch.manual_seed(0)
     layer = MaskedAttention(4).eval()
     prototype, tokens = torch.randn(1, 1, 4), torch.randn(1, 6, 4)

@@ -29,7 +29,7 @@ def test_positions_are_sines_of_row_and_column() -> None:
                     assert codes[row, column, 6 * axis + i] == pytest.approx(expected, abs=1e-9)
 
 
-def test_no_support_is_without_tokens_of_a_kind() -> None:
+def test_every_support_has_object_and_background_tokens() -> None:
     masks = torch.zeros(1, 3, 64, 64)
     masks[0, 1] = 1
     masks[0, 2, :32] = 1

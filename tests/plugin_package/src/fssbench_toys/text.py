@@ -1,4 +1,4 @@
-"""A reporter in plain text: one line a cell."""
+"""A reporter in plain text: one line per cell."""
 
 from __future__ import annotations
 

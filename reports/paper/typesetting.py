@@ -40,8 +40,8 @@ def _write_body(block: Block, table: PaperTable) -> Iterator[str]:
     last = _count_leading_columns(layout) + len(block.part.columns) + bool(layout.learnable)
     decimals = [max(n.decimals for n in column) for column in _list_columns(table)]
     marks = [max((n.marks for n in column), key=len) for column in _list_columns(table)]
-    for nth, (backbone, group) in enumerate(groupby(block.lines, key=lambda line: line.backbone)):
-        if nth and layout.backbone:
+    for number, (backbone, group) in enumerate(groupby(block.lines, key=lambda line: line.backbone)):
+        if number and layout.backbone:
             yield "\\midrule\n"
         groups = [(layout.backbone, name_backbone(backbone), lines := list(group))]
         for place, (kind, members) in enumerate(groupby(lines, key=lambda line: line.kind)):

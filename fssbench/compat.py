@@ -7,10 +7,15 @@ schemas first.  If the operators load, this module does nothing.
 
 It is an import hook and not a call.  So `import fssbench` stays fast, and a later `import torchvision` by
 fssbench or by the user finds the schemas declared.
+
+The hook also spares torchvision the import of torch's compiler.  One of its operators asks the compiler whether a
+device is supported, and would import it for that: two thirds of the time of `import torchvision`, and more than
+`import torch` takes.  The operator asks when it is compiled, and then the compiler is imported.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import re
 import sys
@@ -46,7 +51,48 @@ class _BeforeTorchvision:
             spec = importlib.machinery.PathFinder.find_spec(name, path, target)
             if spec is not None and spec.origin is not None:
                 _declare_schemas(Path(spec.origin).parent)
+                if isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+                    spec.loader = _LoaderWithoutCompiler(spec.loader.name, spec.loader.path)
+                    return spec
         return None
+
+
+_COMPILER = "torch._dynamo.utils"
+"""The module of the compiler that torchvision imports, for one function."""
+
+
+class _LoaderWithoutCompiler(importlib.machinery.SourceFileLoader):
+    """Loads torchvision while a stand-in is in the place of the compiler's module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        stand_in = None if _COMPILER in sys.modules else _CompilerLater(_COMPILER)
+        if stand_in is not None:
+            sys.modules[_COMPILER] = stand_in
+        try:
+            super().exec_module(module)
+        finally:
+            if stand_in is not None:
+                stand_in.leave()
+
+
+class _CompilerLater(ModuleType):
+    """Stands in for a module of the compiler, which is imported as soon as more than one function of it is read."""
+
+    @staticmethod
+    def is_compile_supported(device_type: str) -> bool:
+        """Ask the compiler, which is imported now."""
+        return bool(importlib.import_module(_COMPILER).is_compile_supported(device_type))
+
+    def leave(self) -> None:
+        """Let the next import of the name find the module itself."""
+        if sys.modules.get(_COMPILER) is self:
+            del sys.modules[_COMPILER]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked of every module by tools that look for the origin of code
+            raise AttributeError(name)
+        self.leave()
+        return getattr(importlib.import_module(_COMPILER), name)
 
 
 def _declare_schemas(package: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import subprocess
 import sys
@@ -22,9 +23,26 @@ def test_torchvision_imports_after_fssbench_with_schemas_declared_once_and_works
         "from fssbench import compat\n"
         "from torchvision import models, transforms\n"
         "print(tuple(models.resnet18(weights=None).eval()(torch.zeros(1, 3, 32, 32)).shape))\n"
-        "print(hasattr(torch.ops.torchvision, 'nms'), len(compat._kept) <= 1)"
+        "print(hasattr(torch.ops.torchvision, 'nms'), len(compat._kept) <= 1)\n"
+        "import sys; print([name for name in sys.modules if name.startswith('torch._dynamo')])\n"
+        "from torchvision.ops import roi_align\n"
+        "asked = sys.modules['torchvision.ops.roi_align'].is_compile_supported('cpu')\n"
+        "import torch._dynamo.utils as compiler\n"
+        "print(asked is compiler.is_compile_supported('cpu'), compiler.__file__ is not None)\n"
     )
-    assert _python(code).splitlines() == ["(1, 1000)", "True True"]
+    assert _python(code).splitlines() == ["(1, 1000)", "True True", "[]", "True True"]
+
+
+def test_another_name_of_the_compiler_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shown on a module that is imported faster."""
+    later = compat._CompilerLater("colorsys")
+    monkeypatch.setattr(compat, "_COMPILER", "colorsys")
+    monkeypatch.setitem(sys.modules, "colorsys", later)
+    assert importlib.import_module("colorsys").is_compile_supported == later.is_compile_supported
+    assert not hasattr(later, "__file__")
+    assert sys.modules["colorsys"] is later
+    assert later.rgb_to_hsv(0, 0, 0) == (0, 0, 0)
+    assert sys.modules["colorsys"] is not later
 
 
 def test_importing_fssbench_imports_neither() -> None:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
-from torchvision.models import resnet50, resnet101
 
-from fssbench.backbones.resnet import ResNetStages
-
-_NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
+from fssbench.backbones.resnet import ResNetStages, build_network
 
 
 class DeepLabResNet(ResNetStages):
@@ -25,8 +21,7 @@ class DeepLabResNet(ResNetStages):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
-        with torch.device("meta"):
-            network = _NETWORKS[name](weights=None)
+        network = build_network(name)
         self.conv1 = network.conv1
         self.bn1 = network.bn1
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True)

@@ -16,13 +16,11 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet50, resnet101
 
-from fssbench.backbones.resnet import ResNetStages
+from fssbench.backbones.resnet import ResNetStages, build_network
 
 FIRST_RATES = {"deepstem": (2, 4), "cyctr": (1, 2), "ssp": (1, None)}
 """Dilation of the first block of layers 3 and 4 by layout; None for a layout without layer 4."""
-_NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
 _STEM = (64, 64, 128)
 _STEM_ORDER = ("0", "1", "3", "4", "6", "7")
 """Places of convolutions and norms in `layer0`."""
@@ -41,8 +39,8 @@ class DeepStemResNet(ResNetStages):
         super().__init__()
         self.name = name
         self.layout = layout
+        network = build_network(name)
         with torch.device("meta"):
-            network = _NETWORKS[name](weights=None)
             layers: list[nn.Module] = []
             channels = 3
             for place, width in enumerate(_STEM):

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torchvision.models import resnet50, resnet101
-from torchvision.models.resnet import Bottleneck
+from torchvision.models.resnet import Bottleneck, ResNet as Network
 
 from fssbench.api import Backbone, Tap
 
 _NETWORKS = {"resnet50": resnet50, "resnet101": resnet101}
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Context in which `normal_` does nothing: on the meta device it would import torch's compiler, for two seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
+
+
+def build_network(name: str) -> Network:
+    """Build a network of torchvision on the meta device: its weights have no values, and none are drawn."""
+    with torch.device("meta"), _NothingDrawn():
+        network: Network = _NETWORKS[name](weights=None)
+    return network
 
 
 class ResNetStages(Backbone):
@@ -107,8 +122,7 @@ class ResNet(ResNetStages):
 
     def __init__(self) -> None:
         super().__init__()
-        with torch.device("meta"):
-            network = _NETWORKS[self.network](weights=None)
+        network = build_network(self.network)
         self.conv1 = network.conv1
         self.bn1 = network.bn1
         self.maxpool = network.maxpool

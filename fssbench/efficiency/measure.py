@@ -8,6 +8,7 @@ else (see `fssbench.efficiency.memory`).
 from __future__ import annotations
 
 import hashlib
+import importlib
 import multiprocessing
 import os
 import platform
@@ -104,6 +105,7 @@ def measure(request: BenchRequest, *, clock: Clock = time.perf_counter) -> Effic
     for name in BACKBONES.names():  # code that is imported now is not counted as memory of the method
         with suppress(PluginError):  # `load_method` raises it if the method uses this backbone
             BACKBONES.get(name)
+    importlib.import_module("torch._dynamo")  # an optimiser imports it at its first step
     memory = PeakMemory(device)
     method = load_for_measuring(request)
     with (

@@ -102,7 +102,7 @@ def test_the_code_of_every_backbone_is_loaded_before_memory_is_read(fresh):
     """Else the backbone that happens to be imported last would cost its code."""
     folder = Path(backbones.__file__).parent
     needed = {f"fssbench.backbones.{file.stem}" for file in folder.glob("*.py") if file.stem != "__init__"}
-    assert needed <= fresh[1]
+    assert needed | {"torch._dynamo"} <= fresh[1]
 
 
 def test_backbone_and_head_apart():

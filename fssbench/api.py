@@ -206,6 +206,7 @@ if TYPE_CHECKING:
     )
     from fssbench.files.plain_names import make_plain_name as make_plain_name
     from fssbench.files.text import read_lines as read_lines, read_text as read_text
+    from fssbench.forks import Fork as Fork
     from fssbench.images.coco_regions import (
         check_segmentation as check_segmentation,
         decode_region as decode_region,

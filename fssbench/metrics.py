@@ -142,10 +142,10 @@ def mark_missing_classes(classes: Iterable[int], class_ids: ArrayLike) -> tuple[
 
 
 def sum_by_class(class_ids: ArrayLike, counts: ArrayLike, classes: Iterable[int]) -> NDArray[np.int64]:
-    """Sum counts (N, 2) per class.
+    """Sum counts (N, k) per class.
 
     Returns:
-        Array (len(classes), 2) int64, in the order of `classes`.
+        Array (len(classes), k) int64, in the order of `classes`.
 
     Raises:
         UsageError: if the class of an episode is not in `classes`.
@@ -157,9 +157,10 @@ def sum_by_class(class_ids: ArrayLike, counts: ArrayLike, classes: Iterable[int]
     foreign = [c for c in met.tolist() if c not in place]
     if foreign:
         raise UsageError(f"the episodes have the classes {foreign[:5]}, but the fold has {order[:5]}...")
-    out = np.zeros((len(order), 2), dtype=np.int64)
+    whole = np.asarray(counts, dtype=np.int64)
+    out = np.zeros((len(order), whole.shape[1] if whole.ndim > 1 else 2), dtype=np.int64)
     places = np.array([place[c] for c in met.tolist()], dtype=np.int64)[rows]
-    np.add.at(out, places, np.asarray(counts, dtype=np.int64).reshape(len(ids), 2))
+    np.add.at(out, places, whole.reshape(len(ids), out.shape[1]))
     return out
 
 
@@ -197,12 +198,15 @@ def score(
     order = list(classes)
     if not order:
         raise UsageError("a fold needs at least one class")
-    i, u = sum_by_class(class_ids, inter, order), sum_by_class(class_ids, union, order)
+    ids = np.asarray(class_ids, dtype=np.int64)
+    parts = [np.asarray(counts, dtype=np.int64).reshape(len(ids), 2) for counts in (inter, union)]
+    i, u = np.hsplit(sum_by_class(ids, np.hstack(parts), order), 2)
+    met = np.unique(ids)
     missing = u[:, 1] == 0
     ious = i[:, 1] / np.maximum(u[:, 1], 1) * 100
     if absent == "exclude":
         ious = np.where(missing, np.nan, ious)
-    scored = select_scored_classes(order, class_ids, whole=whole)
+    scored = select_scored_classes(order, met, whole=whole)
     ious = np.where(np.isin(order, scored), ious, np.nan)
     pooled = i.sum(axis=0) / np.maximum(u.sum(axis=0), 1) * 100
     scored_ious = ious[~np.isnan(ious)]
@@ -212,6 +216,6 @@ def score(
         per_class=dict(zip(order, map(float, ious), strict=True)),
         absent=tuple(c for c, m in zip(order, missing, strict=True) if m and c in scored),
         unmet=tuple(c for c in order if c not in scored),
-        episodes=len(np.asarray(class_ids)),
-        marks=mark_missing_classes(order, class_ids),
+        episodes=len(ids),
+        marks=mark_missing_classes(order, met),
     )

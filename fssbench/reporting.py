@@ -12,7 +12,7 @@ Example:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from fssbench.contracts.resamples import RESAMPLES
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.staged_output import is_storage_error, stage_output
 from fssbench.files.writable import require_writable, writable_folder
+from fssbench.forks import Fork
 from fssbench.markup import make_table
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import REPORTERS
@@ -29,6 +30,9 @@ from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.contracts.results import Reporter, Results
+
+_MANY = 50
+"""Fewest runs whose formats two processes write."""
 
 
 @dataclass(frozen=True)
@@ -298,16 +302,36 @@ def write_reports(
     published = replace(results, notes=tuple(map(redact_text, results.notes)))
     report = WrittenReport(skipped=selection.skipped, broken=selection.broken, results=results)
     with stage_output(Path(folder)) as output:
-        for number, (name, reporter) in enumerate(selection.reporters.items()):
-            options: dict[str, Any] = {"style": style} if style in reporter.styles else {}
-            try:
-                paths = _write_one(reporter, published, output.make_part(number), options)
-            except FssbenchError as error:
-                report.broken[name] = str(error)
+        parts = {name: output.make_part(number) for number, name in enumerate(selection.reporters)}
+
+        def write(names: Iterable[str]) -> dict[str, list[Path] | str]:
+            return {
+                name: _try_to_write(selection.reporters[name], published, parts[name], style)
+                for name in names
+            }
+
+        apart = [name for name, reporter in selection.reporters.items() if reporter.apart]
+        with Fork(lambda: write(apart), wanted=bool(apart) and len(results.runs) >= _MANY) as others:
+            written = write(name for name in selection.reporters if name not in apart)
+            written |= others.result()
+        for number, name in enumerate(selection.reporters):
+            paths = written[name]
+            if isinstance(paths, str):
+                report.broken[name] = paths
                 output.drop_part(number)
             else:
                 report.files += tuple(map(output.locate, paths))
     return report
+
+
+def _try_to_write(
+    reporter: type[Reporter], results: Results, folder: Path, style: str | None
+) -> list[Path] | str:
+    """Write one format; return its files, or why the reporter failed."""
+    try:
+        return _write_one(reporter, results, folder, {"style": style} if style in reporter.styles else {})
+    except FssbenchError as error:
+        return str(error)
 
 
 def _write_one(

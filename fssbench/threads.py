@@ -50,3 +50,13 @@ def set_threads(number: int) -> None:
         import torch
 
         torch.set_num_threads(number)
+
+
+def count_processors() -> int:
+    """Return how many processors this process may use; OMP_NUM_THREADS limits it."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -28,11 +28,12 @@ from fssbench.runs.checksums import PICTURES, find_changed_files
 from fssbench.runs.copies import drop_copies
 from fssbench.runs.mark_legend import missing_folds_marks
 from fssbench.runs.marks import make_completeness_marks, make_run_marks
-from fssbench.runs.pictures import read_panels
+from fssbench.runs.pictures import Places, read_panels
+from fssbench.runs.read_ahead import ReadAhead
 from fssbench.runs.records import RecordTable
 from fssbench.runs.sessions import Session
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
-from fssbench.runs.summary import find_summary_fault, score_run
+from fssbench.runs.summary import find_summary_fault, score_counts
 from fssbench.runs.support_probes import SUPPORT_PROBES
 from fssbench.runs.support_sizes import read_support_sizes
 
@@ -59,33 +60,37 @@ def collect(
     folders = list(dict.fromkeys(run for path in paths for run in find_run_folders(path)))
     notes: list[str] = []
     stored: list[StoredRun] = []
-    for path in folders:
-        try:
-            run = read_run(path)
-        except DataError as error:
-            notes.append(f"left out: {error}")
-            continue
-        if changed := find_changed_files(path, leave=PICTURES):
-            notes.append(
-                f"{path} was changed after it was written ({', '.join(changed)}); the figures are those of its "
-                f"records. Next: `fssbench verify {path}`"
-            )
-        elif fault := find_summary_fault(run):
-            notes.append(
-                f"{path}: {fault}; the figures are those of its records. Next: `fssbench verify {path}`"
-            )
-        if not run.records:
-            notes.append(f"left out: {path.name} holds no episode")
-        elif run.manifest.block.shard:
-            notes.append(f"left out: {path.name} is a shard; join the shards with `fssbench merge`")
-        else:
-            stored.append(run)
+    places: dict[Path, Places | None] = {}
+    with ReadAhead(folders, pictures=pictures) as ahead:
+        for path in folders:
+            try:
+                logs = ahead.take(path)
+                run = read_run(path, logs.records)
+            except DataError as error:
+                notes.append(f"left out: {error}")
+                continue
+            if changed := find_changed_files(path, leave=PICTURES):
+                notes.append(
+                    f"{path} was changed after it was written ({', '.join(changed)}); the figures are those of its "
+                    f"records. Next: `fssbench verify {path}`"
+                )
+            elif fault := find_summary_fault(run):
+                notes.append(
+                    f"{path}: {fault}; the figures are those of its records. Next: `fssbench verify {path}`"
+                )
+            if not run.records:
+                notes.append(f"left out: {path.name} holds no episode")
+            elif run.manifest.block.shard:
+                notes.append(f"left out: {path.name} is a shard; join the shards with `fssbench merge`")
+            else:
+                stored.append(run)
+                places[run.path] = logs.panels
     stored, copies = drop_copies(stored)
     notes += copies
     if not stored:
         where = ", ".join(map(str, paths))
         raise DataError("; ".join([f"no runs found in {where}. Next: `fssbench run --help`", *notes]))
-    plain = [_convert_run(run, notes, pictures) for run in stored]
+    plain = [_convert_run(run, notes, places[run.path] if pictures else {}) for run in stored]
     drawn = estimate_of_runs(plain, resamples=resamples, seed=seed)
     samples = {run.identity: pair for run, pair in zip(plain, drawn, strict=True)}
     runs = tuple(
@@ -102,12 +107,18 @@ def collect(
     return replace(results, cells=_mark_best(results))
 
 
-def _convert_run(run: StoredRun, notes: list[str], pictures: bool) -> RunResult:
-    """Convert a stored run into the table model, still without intervals; probes that are damaged are noted."""
+def _convert_run(run: StoredRun, notes: list[str], places: Places | None) -> RunResult:
+    """Convert a stored run into the table model, still without intervals; what is damaged beside its counts is noted.
+
+    Args:
+        run: the run.
+        notes: list to add to.
+        places: of its stored pictures; None if they are not known yet.
+    """
     identity, context = run.manifest.block, run.manifest.context
     table = run.table
     sessions = _read_or_note(run.sessions, f"the sessions of {run.slug}", notes) or []
-    score = score_run(run)
+    score = score_counts(run)
     marks = (*make_run_marks(run), *make_completeness_marks(run))
     undrawn = Estimate(float("nan"), float("nan"), float("nan"))
     return RunResult(
@@ -142,10 +153,10 @@ def _convert_run(run: StoredRun, notes: list[str], pictures: bool) -> RunResult:
         union=table.union.copy(),
         target=table.target.copy(),
         indices=table.indices.copy(),
-        queries=tuple([run.plan[index].query for index in table.indices.tolist()]),
+        queries=run.queries,
         manifest=run.manifest,
-        panels=_list_panels(run, notes) if pictures else (),
-        supports=tuple([run.plan[index].supports for index in table.indices.tolist()]),
+        panels=_list_panels(run, places, notes),
+        supports=run.supports,
         commands=_list_commands(context, sessions),
         whole=run.whole,
         unmet=score.unmet,
@@ -164,9 +175,9 @@ def _read_or_note(read: Callable[[], _Content], what: str, notes: list[str]) -> 
         return None
 
 
-def _list_panels(run: StoredRun, notes: list[str]) -> tuple[Panel, ...]:
+def _list_panels(run: StoredRun, places: Places | None, notes: list[str]) -> tuple[Panel, ...]:
     """List the stored pictures; none, with a note, if their log cannot be read."""
-    return _read_or_note(lambda: tuple(read_panels(run)), f"the pictures of {run.slug}", notes) or ()
+    return _read_or_note(lambda: tuple(read_panels(run, places)), f"the pictures of {run.slug}", notes) or ()
 
 
 def _read_probes(run: StoredRun, notes: list[str]) -> tuple[SupportProbe, ...]:
@@ -174,6 +185,8 @@ def _read_probes(run: StoredRun, notes: list[str]) -> tuple[SupportProbe, ...]:
     probes = (
         _read_or_note(lambda: SUPPORT_PROBES.read(run.path), f"the support probes of {run.slug}", notes) or {}
     )
+    if not probes:
+        return ()
     return tuple(probes[index] for index in sorted(probes.keys() & run.records.keys()))
 
 

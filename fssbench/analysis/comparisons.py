@@ -30,6 +30,7 @@ from fssbench.analysis.matching import (
     select_cells,
 )
 from fssbench.analysis.paired import compute_pair_figures, compute_row_errors
+from fssbench.analysis.parallel import map_in_threads
 from fssbench.analysis.ranks import average_ranks, compute_critical_difference, group_ranks, run_friedman_test
 from fssbench.analysis.row_keys import COLUMN, column_key, first_run, method_key
 from fssbench.analysis.row_names import name_methods, name_rows, with_names
@@ -188,13 +189,16 @@ def compare_pairs(
     families: dict[tuple[str, int], list[Match]] = defaultdict(list)
     for match in matched:
         families[match.a.benchmark, match.a.shot].append(match)
-    compared: dict[int, Pair] = {}
-    for family in families.values():
+    chosen_seed = _choose_seed(results, seed)
+
+    def compare_family(family: list[Match]) -> list[Pair]:
         number = resamples or max(PAIR_RESAMPLES, results.resamples, _FOR_HOLM * len(family))
-        for match, pair in zip(
-            family, _compare_family(family, number, _choose_seed(results, seed)), strict=True
-        ):
-            compared[id(match)] = pair
+        return list(_compare_family(family, number, chosen_seed))
+
+    compared: dict[int, Pair] = {}
+    listed = sorted(families.values(), key=_estimate_work, reverse=True)  # the last to end is a short one
+    for family, pairs in zip(listed, map_in_threads(compare_family, listed), strict=True):
+        compared |= zip(map(id, family), pairs, strict=True)
     names = dict(zip(map(id, results.cells), _list_names(results), strict=True))
     wanted = set(names.values() if methods is None else methods)
     return tuple(compared[id(m)] for m in matched if {names[id(m.a)], names[id(m.b)]} <= wanted)
@@ -274,6 +278,11 @@ def _compare_family(family: Sequence[Match], resamples: int, seed: int) -> Itera
             resamples=resamples,
             note=m.note,
         )
+
+
+def _estimate_work(family: Sequence[Match]) -> int:
+    """Estimate how long the comparison of a family takes: the draws of its couples and episodes."""
+    return len(family) * max(sum(run.episodes for run, _ in match.runs) for match in family)
 
 
 def _judge_outcome(gap: Difference, adjusted: float) -> Outcome:

@@ -49,6 +49,8 @@ class Refusal:
     """Whether they can be compared on the episodes they share."""
 
 
+_OF_ITS_OWN = -1
+"""Number of a cell that is compared with each other one in all respects."""
 _SHAREABLE = {"seed", "protocol", "cap", "support sets"}
 """Parts of a column that affect only which episodes are drawn."""
 
@@ -120,11 +122,17 @@ def match_cells(results: Results, shared: bool, methods: Sequence[str] | None) -
     cells, names = select_cells(results, methods)
     full = dict(zip(map(id, results.cells), map(full_name, with_names(results).cells), strict=True))
     by_column = group_columns(cells)
+    alike = _number_alike(cells)
     met: dict[tuple[str, int], set[tuple[str, str]]] = defaultdict(set)
     for members in by_column.values():
         for i, j in combinations(members, 2):
-            met[cells[i].benchmark, cells[i].shot].add((names[i], names[j]))
-            yield _match(cells[i], cells[j], (full[id(cells[i])], full[id(cells[j])]), shared)
+            a, b = cells[i], cells[j]
+            met[a.benchmark, a.shot].add((names[i], names[j]))
+            methods = (full[id(a)], full[id(b)])
+            if alike[i] == alike[j] != _OF_ITS_OWN:
+                yield Match(a, b, methods, tuple((a.folds[fold], b.folds[fold]) for fold in sorted(a.folds)))
+            else:
+                yield _match(a, b, methods, shared)
     places: dict[tuple[str, int], list[int]] = defaultdict(list)
     for members in by_column.values():
         places[cells[members[0]].benchmark, cells[members[0]].shot] += members
@@ -135,6 +143,27 @@ def match_cells(results: Results, shared: bool, methods: Sequence[str] | None) -
         for couple in combinations(by_name, 2):
             if couple not in met[place]:
                 yield from _match_other_columns(by_name[couple[0]], by_name[couple[1]], couple, shared)
+
+
+def _number_alike(cells: Sequence[Cell]) -> list[int]:
+    """Number the cells so that those with equal numbers do not differ, as `differs` says, and counted the same.
+
+    Hundreds of cells are matched each with each, so that what they have in common is found once for all.
+    """
+    numbers: dict[object, int] = {}
+    return [
+        numbers.setdefault(tuple(_list_common(cell)), len(numbers))
+        if all(run.episodes for run in cell.folds.values())
+        else _OF_ITS_OWN
+        for cell in cells
+    ]
+
+
+def _list_common(cell: Cell) -> Iterator[object]:
+    for fold, run in sorted(cell.folds.items()):
+        block = run.manifest.block
+        yield fold, run.plan_sha256, run.whole, run.indices.tobytes(), run.target.tobytes()
+        yield block.benchmark_version, block.engine, block.absent, block.data_sha256
 
 
 def _match_other_columns(

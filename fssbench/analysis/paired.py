@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,10 @@ _MOST_KEPT = 100_000
 _pairs: dict[_Key, PairFigures] = {}
 _errors: dict[_Key, float] = {}
 """Standard errors of the rows that pairs were made of."""
+_HASH = "_hash_of_counts"
+"""Attribute of a run that keeps the hash of its counts."""
+_writing = threading.Lock()
+"""Families of pairs are compared in threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,9 @@ def compute_pair_figures(couples: Sequence[Folds], *, resamples: int, seed: int)
     """Compare A with B as `compute_paired_differences` does; pairs that were compared before are not drawn again."""
     key_of = _KeyMaker(resamples, seed)
     wanted: list[_Key] = [tuple((key_of(a), key_of(b)) for a, b in folds) for folds in couples]
-    lacking = {key: folds for key, folds in zip(wanted, couples, strict=True) if key not in _pairs}
+    with _writing:
+        known = {key: _pairs[key] for key in wanted if key in _pairs}
+    lacking = {key: folds for key, folds in zip(wanted, couples, strict=True) if key not in known}
     compared = compute_paired_differences(list(lacking.values()), resamples=resamples, seed=seed)
     fresh = {
         key: PairFigures((a.value, b.value), a.evidence.queries, gap)
@@ -55,12 +62,13 @@ def compute_pair_figures(couples: Sequence[Folds], *, resamples: int, seed: int)
         for key, (a, b, _) in zip(lacking, compared, strict=True)
         for row, sample in zip(zip(*key, strict=True), (a, b), strict=True)
     }
-    known = {key: _pairs[key] for key in wanted if key in _pairs} | fresh
-    if len(_pairs) + len(fresh) > _MOST_KEPT:
-        _pairs.clear()
-        _errors.clear()
-    _pairs.update(fresh)
-    _errors.update({row: sample.error for row, sample in errors.items()})
+    with _writing:
+        if len(_pairs) + len(fresh) > _MOST_KEPT:
+            _pairs.clear()
+            _errors.clear()
+        _pairs.update(fresh)
+        _errors.update({row: sample.error for row, sample in errors.items()})
+    known |= fresh
     return [known[key] for key in wanted]
 
 
@@ -133,9 +141,17 @@ class _KeyMaker:
 
     def __call__(self, run: RunResult) -> _Key:
         if id(run) not in self._known:
-            facts = (run.identity, run.plan_sha256, run.classes, run.whole, run.absent_rule)
-            arrays = (array.tobytes() for array in (run.class_ids, run.indices, run.inter, run.union))
-            text = "\n".join([repr(facts), *map(str, run.queries)])
-            key = (*self._draws, hashlib.sha256(b"".join([text.encode(), *arrays])).digest())
+            key = (*self._draws, _hash_counts(run))
             self._known[id(run)] = run, key  # the run is kept, so that its id stays its own
         return self._known[id(run)][1]
+
+
+def _hash_counts(run: RunResult) -> bytes:
+    """Hash what figures of a run depend on; the hash is kept with the run."""
+    kept: bytes | None = run.__dict__.get(_HASH)
+    if kept is None:
+        facts = (run.identity, run.plan_sha256, run.classes, run.whole, run.absent_rule)
+        arrays = (array.tobytes() for array in (run.class_ids, run.indices, run.inter, run.union))
+        text = "\n".join([repr(facts), *map(str, run.queries)])
+        kept = run.__dict__[_HASH] = hashlib.sha256(b"".join([text.encode(), *arrays])).digest()
+    return kept

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from fssbench.threads import count_processors
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _MOST = 8
 """Most threads; every one holds the draws of a plan."""
+_thread = threading.local()
 
 
 def map_in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
@@ -19,13 +23,13 @@ def map_in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item])
     They are computed one after another unless OPENBLAS_NUM_THREADS is 1, as the verbs that draw set it: threads of one
     matrix product spin while they wait for each other, and several products at once would take several times the
     processor time.  OMP_NUM_THREADS limits the number of threads.  Not more results are ahead than threads, so that
-    large ones are not in memory together.
+    large ones are not in memory together.  What a thread of these calls does not divide its work again.
     """
-    threads = min(_count_threads(), len(items), _MOST)
+    threads = 1 if getattr(_thread, "is_one_of_several", False) else min(_count_threads(), len(items), _MOST)
     if threads < 2:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(threads, "draws") as pool:
+    with ThreadPoolExecutor(threads, "draws", _note_thread) as pool:
         begun: list[Future[_Result]] = [pool.submit(function, item) for item in items[:threads]]
         try:
             for number in range(len(items)):
@@ -40,12 +44,9 @@ def map_in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item])
                 future.cancel()
 
 
+def _note_thread() -> None:
+    _thread.is_one_of_several = True
+
+
 def _count_threads() -> int:
-    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
-        return 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked):
-        return int(asked)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return count_processors() if os.environ.get("OPENBLAS_NUM_THREADS") == "1" else 1

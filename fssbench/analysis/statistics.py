@@ -236,8 +236,8 @@ def _resample_together(
         return [(Sample(math.nan, empty, evidence), Sample(math.nan, empty, evidence)) for _ in counts]
     plain = [score(ids, c[:, :2], c[:, 2:], classes, absent=absent) for c in counts]
     wide = np.hstack(counts)
-    strata = [sum_by_cluster(groups[ids == c], wide[ids == c]) for c in classes]
-    if not resamples or all(len(stratum) < 2 for stratum in strata):
+    strata = [sum_by_cluster(groups[ids == c], wide[ids == c]) for c in classes] if resamples else []
+    if all(len(stratum) < 2 for stratum in strata):
         return [(Sample(p.miou, empty, evidence), Sample(p.fb_iou, empty, evidence)) for p in plain]
     errors = _compute_jackknife(strata, absent)
     runs = len(counts)

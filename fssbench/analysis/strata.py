@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import pairwise
 
 import numpy as np
@@ -120,9 +120,10 @@ def split_cells(
     """
     numbers = _number_episodes(cells, split, ranked_by or cells)
     names = name_strata(split)
+    bare = [{fold: _leave_out_rest(cell.folds[fold]) for fold in numbers[n]} for n, cell in enumerate(cells)]
     selected = {
-        (n, k): _select_stratum(cell, {fold: kinds == k for fold, kinds in numbers[n].items()})
-        for n, cell in enumerate(cells)
+        (n, k): _select_stratum(bare[n], {fold: kinds == k for fold, kinds in numbers[n].items()})
+        for n in range(len(cells))
         for k in range(len(names))
     }
     drawn = iter(
@@ -149,22 +150,20 @@ def split_cells(
     ]
 
 
-def _select_stratum(cell: Cell, chosen: dict[int, NDArray[np.bool_]]) -> tuple[list[RunResult], int]:
+def _select_stratum(
+    folds: Mapping[int, RunResult], chosen: dict[int, NDArray[np.bool_]]
+) -> tuple[list[RunResult], int]:
     """Return the episodes of a stratum whose classes have enough queries, and how many classes it has met.
 
     Args:
-        cell: the cell.
+        folds: the run of each fold, without what strata do not need.
         chosen: by fold, which episodes are in the stratum (N,).
 
     Returns:
         One run per fold that has such a class; if no fold has one, all episodes of the stratum.
     """
     parts = [
-        replace(
-            restrict_to(cell.folds[fold], np.flatnonzero(rows)).with_absent_rule("exclude"),
-            whole=False,
-            probes=(),
-        )
+        replace(restrict_to(folds[fold], np.flatnonzero(rows)), whole=False)
         for fold, rows in sorted(chosen.items())
         if rows.any()
     ]
@@ -172,6 +171,11 @@ def _select_stratum(cell: Cell, chosen: dict[int, NDArray[np.bool_]]) -> tuple[l
     enough = [{c for (_, c), queries in each.items() if len(queries) >= LEAST_IN_CLASS} for each in asked]
     kept = enough if any(enough) else [{c for _, c in each} for each in asked]
     return [_keep_classes(p, c) for p, c in zip(parts, kept, strict=True) if c], sum(map(len, asked))
+
+
+def _leave_out_rest(run: RunResult) -> RunResult:
+    """Return a run without what no figure of a stratum needs, scored by the rule of strata."""
+    return replace(run, supports=(), support_pixels=(), probes=(), panels=()).with_absent_rule("exclude")
 
 
 def _keep_classes(run: RunResult, kept: set[int]) -> RunResult:
@@ -195,24 +199,40 @@ def compute_support_shares(run: RunResult) -> NDArray[np.float64]:
     It is nan if the size of a support is not known, or no support shows a pixel of its object.
     """
     area = run.manifest.block.size**2
-    known = dict(
-        zip(
-            zip(run.class_ids.tolist(), run.queries, strict=True),
-            compute_object_shares(run).tolist(),
-            strict=True,
-        )
-    )
-    stored = run.support_pixels or ((),) * run.episodes
     shares = np.full(run.episodes, np.nan)
-    for row, (c, items) in enumerate(zip(run.class_ids.tolist(), run.supports, strict=False)):
-        sizes = (
-            [pixels / area for pixels in stored[row]]
-            if stored[row]
-            else [known.get((c, i), math.nan) for i in items]
-        )
-        if sizes and sum(sizes) != 0:
-            shares[row] = sum(sizes) / len(sizes)
+    if not run.supports:
+        return shares
+    own = compute_object_shares(run)
+    stored = run.support_pixels or ((),) * run.episodes
+    places_of_all = _find_queries(tuple(run.class_ids.tolist()), run.queries, run.supports)
+    for count in set(map(len, run.supports)) - {0}:
+        rows = [row for row, items in enumerate(run.supports) if len(items) == count and not stored[row]]
+        places = np.array([places_of_all[row] for row in rows], dtype=np.int64).reshape(-1, count)
+        sizes = np.where(places >= 0, own[places], np.nan)
+        total = np.zeros(len(rows))
+        for k in range(count):
+            total += sizes[:, k]
+        shares[rows] = np.where(total != 0, total / count, np.nan)
+    for row, pixels in enumerate(stored):
+        sizes_of_row = [number / area for number in pixels]
+        if sum(sizes_of_row) != 0:
+            shares[row] = sum(sizes_of_row) / len(sizes_of_row)
     return shares
+
+
+@lru_cache(maxsize=32)
+def _find_queries(
+    class_ids: tuple[int, ...], queries: tuple[str, ...], supports: tuple[tuple[str, ...], ...]
+) -> list[tuple[int, ...]]:
+    """Find the last episode that asks each support's image for the same class; -1 if none does.
+
+    The runs of all methods on one plan ask for the same.
+    """
+    last = {asked: row for row, asked in enumerate(zip(class_ids, queries, strict=True))}
+    return [
+        tuple([last.get((c, item), -1) for item in items])
+        for c, items in zip(class_ids, supports, strict=False)
+    ]
 
 
 def compute_episode_ious(run: RunResult) -> NDArray[np.float64]:

@@ -52,8 +52,8 @@ VERBS = {
     "env": "Show versions, devices, settings and folders.",
 }
 
-DRAWING_VERBS = {"report", "leaderboard", "compare"}
-"""Verbs that resample runs, of several plans at once, and compute no network."""
+SHARING_VERBS = {"report", "leaderboard", "compare", "list"}
+"""Verbs that share their work among threads or processes of their own, and compute no network."""
 
 EXIT_CODES = """\b
 Exit codes:
@@ -82,7 +82,7 @@ class Verbs(click.Group):
         """Import the module of a verb and return its command."""
         if cmd_name not in VERBS:
             return None
-        if cmd_name in DRAWING_VERBS:
+        if cmd_name in SHARING_VERBS:
             use_one_thread_per_product()
         command: click.Command = importlib.import_module(f"fssbench.cli.{cmd_name}").command
         return command

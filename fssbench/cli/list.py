@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fssbench.plugins.registry import Registry
 
 Row = dict[str, Any]
+_MANY = 50
+"""Fewest runs that two processes read."""
 
 
 @dataclass(frozen=True)
@@ -214,10 +216,21 @@ def _list_suites(place: Place) -> Iterator[Row]:
 
 
 def _list_runs(place: Place) -> Iterator[Row]:
-    from fssbench.runs.progress import read_progress
+    from fssbench.forks import Fork
     from fssbench.runs.store import find_run_folders
 
-    for path in find_run_folders(place.out):
+    paths = list(find_run_folders(place.out))
+    half = len(paths) // 2
+    with Fork(lambda: _describe_runs(paths[half:]), wanted=len(paths) >= _MANY) as others:
+        yield from _describe_runs(paths[:half])
+        yield from others.result()
+
+
+def _describe_runs(paths: Iterable[Path]) -> list[Row]:
+    from fssbench.runs.progress import read_progress
+
+    rows = []
+    for path in paths:
         row: Row = {"name": path.name, "status": "damaged", "done": None, "planned": None}
         row |= {"begun": None, "source": None, "identity": None, "reason": ""}
         try:
@@ -227,7 +240,8 @@ def _list_runs(place: Place) -> Iterator[Row]:
             row.update(begun=manifest.context.created_utc, source=(manifest.block.source_sha256 or "")[:8])
         except (DataError, KeyError, TypeError, ValueError) as error:
             row["reason"] = to_one_line(str(error))
-        yield row
+        rows.append(row)
+    return rows
 
 
 KINDS: dict[str, Callable[[Place], Iterator[Row]]] = {

@@ -25,6 +25,9 @@ INLINE = 72
 _JSON_OUTPUT = "fssbench.json_output"
 """Key of the stream for JSON lines among the facts that the contexts of one command share."""
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+"""Types whose values are in JSON as they are."""
+
 
 def to_one_line(text: str) -> str:
     """Write a printable text on one line: newlines and tabs become single spaces."""
@@ -33,6 +36,8 @@ def to_one_line(text: str) -> str:
 
 def to_json_value(value: Any) -> Any:
     """Convert a value for JSON: NaN and infinities become null, and paths, sets and records plain values."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -155,6 +155,21 @@ class Plan(Sequence[Episode]):
         hashed.update(b"]")
         return hashed.hexdigest()
 
+    @cached_property
+    def class_ids(self) -> tuple[int, ...]:
+        """Class of each episode, in order."""
+        return tuple([episode.class_id for episode in self.episodes])
+
+    @cached_property
+    def queries(self) -> tuple[str, ...]:
+        """Query of each episode, in order."""
+        return tuple([episode.query for episode in self.episodes])
+
+    @cached_property
+    def supports(self) -> tuple[tuple[str, ...], ...]:
+        """Supports of each episode, in order."""
+        return tuple([episode.supports for episode in self.episodes])
+
     @property
     def asked(self) -> int:
         """Number of episodes without counting the further support sets of a query."""

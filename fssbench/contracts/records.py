@@ -19,6 +19,8 @@ from pydantic import (
 T = TypeVar("T")
 Items = Annotated[tuple[T, ...], Field(strict=False)]
 """A tuple that is a list in JSON."""
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types whose values are in JSON as they are."""
 _FROM_FILE: dict[str, bool] = {"from_file": True}
 """Context of a validation whose content comes from a file."""
 
@@ -94,6 +96,8 @@ class StoredRecord(Record):
 
 def _as_json(value: Any) -> Any:
     """A value of a field as JSON holds it.  Numbers stay as they are, so that nan is refused and not lost."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, StoredRecord):
         return value.as_stored()
     if isinstance(value, Mapping):

@@ -329,6 +329,8 @@ class Reporter(ABC):
     """Other forms of the format; `--style` passes one of them to `write` as the keyword `style`."""
     on_request: ClassVar[bool] = False
     """Whether the format is written only if it is named, and not by default."""
+    apart: ClassVar[bool] = False
+    """Whether the format of many runs is better written by a process of its own, while others are written."""
 
     @classmethod
     def lacking(cls) -> str:

@@ -31,7 +31,7 @@ def drop_copies(stored: Iterable[StoredRun]) -> tuple[list[StoredRun], list[str]
     for copies in groups.values():
         fullest = max(copies, key=lambda run: run.done)  # the first of several
         runs.append(fullest)
-        for copy in copies:
+        for copy in copies if len(copies) > 1 else ():
             if copy.path.resolve() != fullest.path.resolve():
                 _require_agreement(fullest, copy)
                 counted = (

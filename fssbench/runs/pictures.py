@@ -50,6 +50,8 @@ _BAD = (
     Image.DecompressionBombError,
 )
 """Exceptions that damaged pictures raise."""
+Places = dict[int, tuple[int, int]]
+"""Offset and length of the line of each episode with pictures; a line of no episode has number -1."""
 _INDEX = re.compile(rb'\{"i":(\d{1,9}),')
 
 
@@ -155,18 +157,32 @@ def join_panels(shards: Sequence[Path], run: Path) -> None:
         joined.close()
 
 
-def read_panels(run: StoredRun) -> Iterator[Panel]:
-    """List the stored pictures of a run's counted episodes by index.  Each picture is read when it is used."""
+def locate_panels(run: Path) -> Places:
+    """Find the lines of a run's stored pictures.
+
+    Raises:
+        DataError: if their log cannot be read.
+    """
+    return {index: (line.place, len(line.content)) for index, line in _read_lines(run / FILE)[0]}
+
+
+def read_panels(run: StoredRun, places: Places | None = None) -> Iterator[Panel]:
+    """List the stored pictures of a run's counted episodes by index.  Each picture is read when it is used.
+
+    Args:
+        run: the run.
+        places: what `locate_panels` returns, if it was called already.
+    """
     names = dict(zip(run.plan.classes, run.plan.class_names, strict=True))
     path = run.path / FILE
-    lines = dict(_read_lines(path)[0])
+    lines = locate_panels(run.path) if places is None else places
     table = run.table
     rows = {index: row for row, index in enumerate(table.indices.tolist())} if lines else {}
     for index in sorted(lines.keys() & rows.keys()):
         row = rows[index]
         inter, union = int(table.inter[row, 1]), int(table.union[row, 1])
         iou = 100 * inter / union if union else float("nan")
-        load = partial(_load_pictures, path, lines[index].place, len(lines[index].content))
+        load = partial(_load_pictures, path, *lines[index])
         yield Panel(index, names[int(table.class_ids[row])], iou, load)
 
 
@@ -194,11 +210,12 @@ def _load_pictures(path: Path, place: int, length: int) -> Pictures:
             file.seek(place)
             data = unseal(file.read(length))
         query = _decode_picture(data)
-        truth = _unpack_mask(data["truth"], query.size).astype(np.uint8)
+        truth = _unpack_shared_mask(data["truth"], query.size).astype(np.uint8)
         if data["ignored"] is not None:
-            truth[_unpack_mask(data["ignored"], query.size)] = IGNORE
+            truth[_unpack_shared_mask(data["ignored"], query.size)] = IGNORE
         supports = tuple(
-            (s := _decode_picture(each), _unpack_mask(each["mask"], s.size)) for each in data["supports"]
+            (s := _decode_picture(each), _unpack_shared_mask(each["mask"], s.size).copy())
+            for each in data["supports"]
         )
         return Pictures(query, truth, _unpack_mask(data["prediction"], query.size), supports)
     except _BAD as error:
@@ -218,6 +235,10 @@ def _unpack_mask(text: str, size: tuple[int, int]) -> NDArray[np.bool_]:
     if len(bits) != expected:
         raise ValueError(f"a mask has {len(bits)} bytes instead of {expected}")
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).reshape(size[1], size[0]) > 0
+
+
+_unpack_shared_mask = lru_cache(maxsize=64)(_unpack_mask)
+"""The same for masks that the runs of all methods on one plan hold; nobody may write on one."""
 
 
 def _decode_picture(data: dict[str, Any]) -> Image.Image:

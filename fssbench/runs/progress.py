@@ -11,6 +11,7 @@ from fssbench.errors import DataError
 from fssbench.files.regular import read_regular
 from fssbench.runs.checksums import hash_run_file, read_checksums
 from fssbench.runs.store import (
+    LOG,
     SUMMARY,
     compute_shard_range,
     describe_progress,
@@ -18,8 +19,6 @@ from fssbench.runs.store import (
     read_manifest,
     read_run,
 )
-
-_LOG = "episodes.jsonl"
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,12 @@ def read_progress(path: Path) -> RunProgress:
 def _read_sealed_count(path: Path) -> int | None:
     """Read the episodes that the summary counts; None if it or what it was made of was changed, or is not complete."""
     stored = read_checksums(path) or {}
-    names = ("manifest.json", "plan.json", _LOG, SUMMARY)
+    names = ("manifest.json", "plan.json", LOG, SUMMARY)
     if any(name not in stored or hash_run_file(path / name) != stored[name] for name in names):
         return None
     try:
         counted = read_json(path / SUMMARY)["episodes"]["counted"]
-        lines = read_regular(path / _LOG).count(b"\n")
+        lines = read_regular(path / LOG).count(b"\n")
     except (OSError, DataError, KeyError, TypeError):
         return None
     # a process that ended in an error stores episodes, but no new summary

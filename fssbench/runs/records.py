@@ -101,8 +101,15 @@ class RecordTable(Mapping[int, EpisodeRecord]):
     @cached_property
     def by_index(self) -> RecordTable:
         """The same records in ascending order of their indices."""
+        if self.is_sorted:
+            return self
         order = np.argsort(self.indices, kind="stable")
         return RecordTable(self._numbers[order], self.doubts)
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the indices ascend, so that each is there once."""
+        return bool((self.indices[1:] > self.indices[:-1]).all())
 
     @property
     def indices(self) -> NDArray[np.int64]:
@@ -177,9 +184,10 @@ def parse_canonical(data: bytes) -> RecordTable | None:
     if not _have_right_checksums(lines, bodies):
         return None
     numbers = _parse_numbers(b",".join(bodies), len(bodies))
-    if numbers is None or len(np.unique(numbers[:, 0])) != len(numbers):
+    if numbers is None:
         return None
-    return RecordTable(numbers, doubtful)
+    table = RecordTable(numbers, doubtful)
+    return table if table.is_sorted or len(np.unique(table.indices)) == len(table) else None
 
 
 def _have_right_checksums(lines: list[bytes], bodies: list[bytes]) -> bool:

@@ -51,6 +51,8 @@ from fssbench.runs.sessions import Session, read_sessions
 
 SCHEMA = 1
 """Version of the files of a run.  Readers refuse a newer one."""
+LOG = "episodes.jsonl"
+"""The counts of each episode."""
 SUMMARY = "summary.json"
 """The scores that follow from the records, see `fssbench.runs.summary`."""
 
@@ -166,6 +168,18 @@ class StoredRun:
         return RecordTable.of(self.records).by_index
 
     @property
+    def queries(self) -> tuple[str, ...]:
+        """Query of each counted episode, in ascending order; the tuple of the plan if all were counted."""
+        every, rows = self.plan.queries, self.table.indices.tolist()
+        return every if len(rows) == len(every) else tuple([every[index] for index in rows])
+
+    @property
+    def supports(self) -> tuple[tuple[str, ...], ...]:
+        """Supports of each counted episode, likewise."""
+        every, rows = self.plan.supports, self.table.indices.tolist()
+        return every if len(rows) == len(every) else tuple([every[index] for index in rows])
+
+    @property
     def slug(self) -> str:
         """Name of the folder."""
         return self.path.name
@@ -251,8 +265,12 @@ def read_manifest(path: Path) -> RunManifest:
     return manifest
 
 
-def read_run(path: Path) -> StoredRun:
+def read_run(path: Path, records: Mapping[int, EpisodeRecord] | None = None) -> StoredRun:
     """Read a run folder.
+
+    Args:
+        path: the run folder.
+        records: its records if they were read already.
 
     Raises:
         DataError: if it is not a run folder, or is damaged.
@@ -264,7 +282,8 @@ def read_run(path: Path) -> StoredRun:
             f"{path}/plan.json is not the plan that manifest.json names. Next: restore it from a copy, or delete this "
             "run folder and run again"
         )
-    records, _ = read_records(path / "episodes.jsonl")
+    if records is None:
+        records, _ = read_records(path / LOG)
     run = StoredRun(path, manifest, plan, records)
     check_records(path, records, plan, run.wanted)
     return run
@@ -294,7 +313,7 @@ def _fits_plan(records: RecordTable, plan: Plan, wanted: range) -> bool:
         return True
     if not wanted.start <= indices.min() <= indices.max() < wanted.stop:
         return False
-    classes = np.array([episode.class_id for episode in plan.episodes])
+    classes = np.array(plan.class_ids)
     return bool((classes[indices] == records.class_ids).all())
 
 

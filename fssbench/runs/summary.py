@@ -34,26 +34,25 @@ def find_absent_rule(plan: Plan) -> Absent:
 
 def collect_run_evidence(run: StoredRun) -> Evidence:
     """Count the distinct queries behind a stored run's figures."""
-    class_ids, indices = run.table.class_ids.tolist(), run.table.indices.tolist()
-    return count_queries(
-        run.plan.sha256,
-        class_ids,
-        [run.plan[index].query for index in indices],
+    return count_queries(run.plan.sha256, run.table.class_ids, run.queries, run.plan.classes, whole=run.whole)
+
+
+def score_counts(run: StoredRun, *, absent: Absent | None = None) -> Score:
+    """Compute the scores of a stored run from its counts, without the marks that its manifest and files have."""
+    table = run.table
+    return score(
+        table.class_ids,
+        table.inter,
+        table.union,
         run.plan.classes,
+        absent=absent or run.absent,
         whole=run.whole,
     )
 
 
 def score_run(run: StoredRun, *, absent: Absent | None = None) -> Score:
     """Compute the scores of a stored run from its counts, with all its marks.  All printed figures come from here."""
-    scored = score(
-        run.table.class_ids,
-        run.table.inter,
-        run.table.union,
-        run.plan.classes,
-        absent=absent or run.absent,
-        whole=run.whole,
-    )
+    scored = score_counts(run, absent=absent)
     shard = run.manifest.block.shard
     part = [Mark(MarkKind.SHARD, "{} of {}".format(*shard))] if shard else []
     return replace(

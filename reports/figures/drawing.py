@@ -47,6 +47,10 @@ class Drawing:
         """The text of its SVG file, which pages contain too."""
         return self.render("svg").decode()
 
+    def keep_svg(self, text: str) -> None:
+        """Keep the text of the SVG file that another process has made."""
+        self.__dict__["svg"] = text
+
     def render(self, kind: Kind) -> bytes:
         """Return the content of its file in one format; equal drawings give equal bytes."""
         return render_figure(self.figure, kind, self.title, self.caption)

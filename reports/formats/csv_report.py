@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class CsvReporter(Reporter):
 
     name = "csv"
     title = "CSV of runs and means and of episodes, full precision"
+    apart = True
 
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `results.csv` and `episodes.csv`, and each table about supports that has a row."""
@@ -77,22 +78,38 @@ def _write_table(table: DataFrame, path: Path) -> Path:
 
 
 def _write_episodes(path: Path, runs: Iterable[Mapping[str, Any]]) -> Path:
-    """Write the columns of each run below one header; pandas would take most of the time of a large report."""
+    """Write the columns of each run below one header.
+
+    A row is put together by hand: the fields that are equal in all rows of a run are quoted once.
+    """
     names = column_names(EPISODE_COLUMNS)
+    quote_once = lru_cache(maxsize=1 << 16)(_quote)
     with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(names)
+        file.write(",".join(names) + "\n")
         for columns in runs:
-            episodes = len(columns["index"])
-            rows.writerows(zip(*(_list_fields(columns[name], episodes) for name in names), strict=True))
+            parts, fields = [], []
+            for name in names:
+                values = columns[name]
+                if isinstance(values, (str, int)):
+                    parts.append(quote_once(str(values)).replace("%", "%%"))
+                else:
+                    parts.append("%s")
+                    fields.append(_list_fields(values, quote_once))
+            row = ",".join(parts) + "\n"
+            file.write("".join(map(row.__mod__, zip(*fields, strict=True))))
     return path
 
 
-def _list_fields(values: Any, rows: int) -> Iterable[Any]:
+def _quote(text: str) -> str:
+    """Write a field as the module csv does beside others."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow((text, ""))
+    return line.getvalue()[:-2]
+
+
+def _list_fields(values: Any, quote: Callable[[str], str]) -> Iterable[Any]:
     """List the fields of one column; NaN is an empty field."""
-    if isinstance(values, (str, int)):
-        return repeat(values, rows)
     if isinstance(values, list):
-        return values
+        return map(quote, values)
     fields: list[Any] = values.tolist()
-    return ["" if value != value else value for value in fields] if values.dtype.kind == "f" else fields
+    return ["" if value != value else repr(value) for value in fields] if values.dtype.kind == "f" else fields

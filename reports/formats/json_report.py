@@ -12,6 +12,7 @@ class JsonReporter(Reporter):
 
     name = "json"
     title = "JSON, all counts and figures; read back by --compare-to"
+    apart = True
 
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `results.json`."""

@@ -27,6 +27,7 @@ class ParquetReporter(Reporter):
 
     name = "parquet"
     title = "Parquet of runs and means and of episodes"
+    apart = True
 
     @classmethod
     def lacking(cls) -> str:

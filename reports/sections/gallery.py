@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from fssbench.api import Cell, DataError, LegendMark, Pictures, mark_letters, row_title
 
@@ -164,18 +165,18 @@ def _make_example(
     pick: Pick, names: list[str], legend: dict[str, LegendMark], budget: Budget, group_budget: _GroupBudget
 ) -> Example | None:
     shared: Pictures | None = None
-    answers = []
+    readable = []
     for answer in pick.answers:
         try:
             pictures = answer.panel.pictures()
-            shown_answer = _show_answer(answer, names[answer.method], pictures, legend)
+            kinds = overlays.classify_pixels(pictures)
         except (DataError, ValueError):
             budget.unreadable += 1
             continue
         if shared is None:
             shared = pictures
         if pictures.query.size == shared.query.size:  # an overlay of another shape fits no query
-            answers.append(shown_answer)
+            readable.append((answer, pictures, kinds))
         else:
             budget.unreadable += 1
     if shared is None:
@@ -184,7 +185,13 @@ def _make_example(
     class_name = clean(pick.answers[0].panel.class_name)
     where = f"fold {pick.fold}, episode {pick.index}"
     photos = _make_photos(shared, query, class_name)
-    size = len(query) + sum(len(p.uri) for p in (*photos, *(p for f in answers for p in f.pictures)))
+    size = len(query) + sum(len(p.uri) for p in photos)
+    answers = []
+    for answer, pictures, kinds in readable:
+        if size > group_budget.left:
+            break  # the rest need not be drawn
+        answers.append(_show_answer(answer, names[answer.method], pictures, kinds, legend))
+        size += sum(len(p.uri) for p in answers[-1].pictures)
     if size > group_budget.left:
         budget.dropped += 1
         return None
@@ -223,8 +230,13 @@ def _make_photos(shared: Pictures, query: str, class_name: str) -> tuple[Picture
     )
 
 
-def _show_answer(answer: Answer, name: str, pictures: Pictures, legend: dict[str, LegendMark]) -> ShownAnswer:
-    kinds = overlays.classify_pixels(pictures)
+def _show_answer(
+    answer: Answer,
+    name: str,
+    pictures: Pictures,
+    kinds: NDArray[np.uint8],
+    legend: dict[str, LegendMark],
+) -> ShownAnswer:
     counted = max(1, int(np.count_nonzero(kinds != overlays.VOID)))
     right, false, missed = (
         f"{100 * np.count_nonzero(kinds == kind) / counted:.0f} %"

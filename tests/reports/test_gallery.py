@@ -162,6 +162,16 @@ def test_overlays_let_the_query_through_and_keep_its_shape():
     assert tuple(drawn[2, 0]) != tuple(drawn[0, 0])
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (5, 7)])
+def test_pictures_of_few_colours_are_whole_png_files(size: tuple[int, int]) -> None:
+    values = np.arange(size[0] * size[1], dtype=np.uint8).reshape(size) % 16
+    colours = {n: (n, 2 * n, 255 - n, 9 * n) for n in range(16)}
+    file = base64.b64decode(overlays._encode_png(values, colours).partition(",")[2])
+    Image.open(io.BytesIO(file)).verify()
+    drawn = np.asarray(Image.open(io.BytesIO(file)).convert("RGBA"))
+    assert drawn.tolist() == [[list(colours[int(n)]) for n in row] for row in values]
+
+
 def test_foreground_of_a_support_is_tinted():
     foreground = np.zeros((32, 32), bool)
     foreground[:, :16] = True

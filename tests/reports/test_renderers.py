@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import io
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from fssbench.reports.figures import bars, dots, radar, scatter, sizes
 from fssbench.reports.figures.dots import Dot
 from fssbench.reports.figures.drawing import Drawing
 from fssbench.reports.figures.svg import make_inline
+from fssbench.reports.formats import csv_report
 from fssbench.reports.formats.csv_report import CsvReporter, guard_formula
 from fssbench.reports.formats.html import HtmlReporter, render_page
 from fssbench.reports.formats.latex import LatexReporter
@@ -25,7 +27,7 @@ from fssbench.reports.formats.markdown import MarkdownReporter
 from hostile_names import NASTY, Tree, make_hostile_results, parse_page
 from report_factory import make_cell, make_results, make_run
 
-from fssbench.api import Estimate, Reporter, Results
+from fssbench.api import EPISODE_COLUMNS, Estimate, Reporter, Results, column_names
 
 
 def undrawn(drawing: Drawing) -> str:
@@ -200,6 +202,32 @@ def test_each_mark_has_its_own_line_in_markdown(tmp_path: Path) -> None:
     after, statistics = lines[marked[-1] + 1 : marked[-1] + 3]
     assert after == ""
     assert statistics.startswith("mIoU is")
+
+
+def test_csv_rows_put_together_are_those_of_the_module_csv(tmp_path: Path) -> None:
+    texts = ["a", "a,b", 'a "b"', "", "100 %s", "two\nlines", "end\r", " é", "'=1"]
+    columns = dict.fromkeys(column_names(EPISODE_COLUMNS), texts)
+    columns |= {
+        "run": "50 %, a",
+        "fold": 3,
+        "index": np.arange(9),
+        "iou": np.array([1e-7, np.nan, *range(7)]),
+    }
+    rows = [
+        [
+            "50 %, a" if name == "run" else 3 if name == "fold" else n if name == "index" else value
+            for name, value in zip(
+                columns,
+                (["1e-07", "", *map(float, range(7))][n] if name == "iou" else text for name in columns),
+                strict=True,
+            )
+        ]
+        for n, text in enumerate(texts)
+    ]
+    wanted = io.StringIO()
+    csv.writer(wanted, lineterminator="\n").writerows([list(columns), *rows])
+    path = csv_report._write_episodes(tmp_path / "episodes.csv", [columns])
+    assert path.read_bytes().decode() == wanted.getvalue()
 
 
 def test_csv_is_unrounded(tmp_path: Path) -> None:

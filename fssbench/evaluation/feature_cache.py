@@ -72,6 +72,10 @@ class FeatureCache:
         """Whether the maps of `key` are in memory."""
         return key in self._cached
 
+    def awaits(self, key: Hashable) -> bool:
+        """Whether another request of `key` was announced."""
+        return self._next_use(key) != _NEVER
+
     def _next_use(self, key: Hashable) -> float:
         uses = self._future.get(key)
         while uses and uses[0] < self._clock:  # announced and never asked for: its method broke

@@ -27,6 +27,7 @@ from fssbench.data.data_files import DataFiles
 from fssbench.data.reader import ImageFacts, Reader, Target
 from fssbench.data.resized_images import ResizedImages
 from fssbench.errors import DataError, FssbenchError
+from fssbench.evaluation.apart_maps import ApartMaps, put_apart
 from fssbench.evaluation.batches import split_batches
 from fssbench.evaluation.buffers import Buffers
 from fssbench.evaluation.extraction import Extractor
@@ -217,8 +218,8 @@ class Inputs:
             method: the method.
             episode: the episode.
             buffers: where the tensors are, until the next episode with the same buffers; those of all methods of this
-                process by default.  Those of a single image are in the cache itself for a built-in method of this
-                process: the tests of fssbench show that it never writes to them.
+                process by default.  Those of a single image are then in the cache itself if the method is built in,
+                because the tests of fssbench show that it never writes to them, or if their pages can be renewed.
             place: where the images are needed, for errors; by default the number of the episode in its plan.
 
         Raises:
@@ -229,23 +230,27 @@ class Inputs:
         try:
             source = self._sources[id(method)]
             self._read_ahead(episode)
-            query = self._maps(source, episode.query)
-            supports = [self._maps(source, item) for item in episode.supports]
+            lend, trusted = buffers is None, is_built_in(method)
+            query = self._maps(source, episode.query, apart=lend and not trusted)
+            supports = [self._maps(source, item, apart=lend and not trusted) for item in episode.supports]
             size = self._size_of(method)
             masks = [self._mask(item, episode.class_id, size) for item in episode.supports]
         except FssbenchError as error:
             raise type(error)(f"{place or f'episode {episode.index}'}: {error}") from error
-        lend = buffers is None and is_built_in(method)
         buffers = self._buffers if buffers is None else buffers
         support_mask = self._stage_masks(buffers, masks)
+
+        def stage(role: str, tap: str, images: Sequence[Maps]) -> Tensor:
+            lent = _lend(images[0], tap, trusted=trusted) if lend and len(images) == 1 else None
+            return _stage(buffers, role, tap, images) if lent is None else lent
+
         if reads_features(method):
             return (
-                {tap: _stage(buffers, "query", tap, [query], lend)[:, 0] for tap in method.taps.query},
-                {tap: _stage(buffers, "support", tap, supports, lend) for tap in method.taps.support},
+                {tap: stage("query", tap, [query])[:, 0] for tap in method.taps.query},
+                {tap: stage("support", tap, supports) for tap in method.taps.support},
                 support_mask,
             )
-        pixels = _stage(buffers, "query", _PIXELS, [query], lend)[:, 0]
-        return pixels, _stage(buffers, "support", _PIXELS, supports, lend), support_mask
+        return stage("query", _PIXELS, [query])[:, 0], stage("support", _PIXELS, supports), support_mask
 
     def doubts(self, episode: Episode) -> tuple[str, ...]:
         """Return the kinds of doubt about an episode, sorted.  "vanished": an object has no pixel at this size."""
@@ -288,8 +293,24 @@ class Inputs:
         labels[ignored] = 0
         return labels, ignored
 
-    def _maps(self, source: _Source, item: str) -> Maps:
-        return self.cache.get(self._key(source, item), lambda: self._extract(source, item))
+    def _maps(self, source: _Source, item: str, *, apart: bool) -> Maps:
+        """Return the maps of an image as they were extracted, whatever was written to those that were lent.
+
+        Args:
+            source: kind of the maps.
+            item: the image.
+            apart: whether maps that are extracted now will be lent to methods of others, as far as they recur.
+        """
+        key = self._key(source, item)
+
+        def extract() -> Maps:
+            maps = self._extract(source, item)
+            return put_apart(maps) if apart and self.cache.awaits(key) else maps
+
+        maps = self.cache.get(key, extract)
+        if isinstance(maps, ApartMaps):
+            maps.renew()
+        return maps
 
     def _extract(self, source: _Source, item: str) -> Maps:
         """Return the maps of an image from the store of features, or compute and store them."""
@@ -389,14 +410,25 @@ class Inputs:
         return objects if on_processor else buffers.keep("mask", upload(objects, self.device))
 
 
-def _stage(buffers: Buffers, role: str, tap: str, images: Sequence[Maps], lend: bool) -> Tensor:
-    """Copy one tap of K images (1, C, h, w) into a buffer (1, K, C, h, w); features in bfloat16 become float32.
+def _lend(maps: Maps, tap: str, *, trusted: bool) -> Tensor | None:
+    """Return one tap of an image as (1, 1, C, h, w), without a copy; None if its reader could harm the next one.
 
-    If `lend` is true, the tap of a single image is returned without a copy.
+    Args:
+        maps: of the image.
+        tap: the tap.
+        trusted: whether the reader writes to nothing.
     """
+    features = maps[tap]
+    if not _lies_as_a_copy(features):
+        return None
+    if isinstance(maps, ApartMaps):
+        return features.data[:, None]  # with a version of its own, so that only its writer is refused
+    return features[:, None] if trusted else None
+
+
+def _stage(buffers: Buffers, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
+    """Copy one tap of K images (1, C, h, w) into a buffer (1, K, C, h, w); features in bfloat16 become float32."""
     first = images[0][tap]
-    if lend and len(images) == 1 and _lies_as_a_copy(first):
-        return first[:, None]
     shape = (1, len(images), *first.shape[1:])
     like = first.new_empty(0, dtype=torch.float32) if first.dtype == torch.bfloat16 else first
     buffer = buffers.get((role, tap), shape, like)

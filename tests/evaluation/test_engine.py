@@ -10,6 +10,7 @@ import resource
 import time
 import warnings
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -385,38 +386,40 @@ def rss() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def timed_run(null, episodes: int) -> tuple[float, float]:
-    """CPU seconds, and growth in MB from the first tenth of the run to its end, at the published size."""
+def timed_run(null, episodes: int) -> tuple[list[float], float]:
+    """CPU seconds of each tenth of a run at the published size, and growth in MB from its first tenth to its end."""
     plan = null.plan(episodes, size=400)
-    marks = {}
+    times, sizes = [time.process_time()], []
 
     def watch(_: str, done: int, planned: int) -> None:
-        if done == planned // 10:
-            marks["rss"] = rss()
+        if done % (planned // 10) == 0:
+            times.append(time.process_time())
+            sizes.append(rss())
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    started = time.process_time()
     try:
         _, failed = evaluate_all([null.method()], plan, Settings(out=null.folder / "timed"), watch=watch)
     finally:
         torch.set_num_threads(threads)
     assert not failed
-    return time.process_time() - started, (rss() - marks["rss"]) / 2**20
+    times[-1] = time.process_time()
+    return [after - before for before, after in pairwise(times)], (rss() - sizes[0]) / 2**20
 
 
 def test_a_thousand_episodes_are_cheap(null, monkeypatch):
     monkeypatch.delenv("NULL_CALLS")
-    seconds, growth = timed_run(null, 1000)
-    assert seconds < 3 * 1.5, f"{seconds:.2f} ms per episode"
+    tenths, growth = timed_run(null, 1000)
+    quickest = min(tenths) / 100  # other programs make the others slower
+    assert quickest < 1.5e-3, f"{1e3 * quickest:.2f} ms an episode"
     assert growth < 25
 
 
 @pytest.mark.nightly
 def test_ten_thousand_episodes_in_fifteen_seconds(null, monkeypatch):
     monkeypatch.delenv("NULL_CALLS")
-    seconds, growth = timed_run(null, 10_000)
-    assert seconds < 15, f"{seconds / 10_000 * 1000:.2f} ms per episode"
+    tenths, growth = timed_run(null, 10_000)
+    assert sum(tenths) < 15, f"{sum(tenths) / 10_000 * 1000:.2f} ms an episode"
     assert growth < 50
 
 

@@ -17,6 +17,7 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.settings import Settings
 from fssbench.images.reading import to_input
+from fssbench.plugins.child_process import can_fork
 from fssbench.plugins.registry import DATASETS
 from fssbench.runs.store import read_run
 
@@ -88,9 +89,9 @@ def feature_method(null, name: str, backbone: Backbone, *taps: str) -> FeatureMe
     return cls(MethodConfig(), backbone)
 
 
-def inputs(null, size: int = 16) -> Inputs:
+def inputs(null, size: int = 16, budget: int = 1 << 20) -> Inputs:
     dataset = DATASETS.get("nulldata")(null.data / "nulldata")
-    return Inputs(dataset, size, torch.device("cpu"), FeatureCache(1 << 20))
+    return Inputs(dataset, size, torch.device("cpu"), FeatureCache(budget))
 
 
 def test_each_image_is_extracted_once_for_all_methods_of_a_backbone(null):
@@ -230,14 +231,29 @@ def test_errors_name_episode_and_item(null, monkeypatch, error):
         given.of(method, plan[0])
 
 
-def test_handed_out_tensors_are_copies(null):
-    given, method, plan = inputs(null), null.method(), null.plan(1)
-    given.expect([method], [plan[0]] * 3)
+@pytest.mark.parametrize("size", [16, 300])  # copies, and pages that are renewed
+@pytest.mark.parametrize("shot", [1, 2])
+def test_what_is_written_to_inputs_reaches_nobody_else(null, size, shot):
+    given, plan = inputs(null, size, 8 << 20), null.plan(1, shot=shot, size=size)
+    method, other = null.method(), null.method("copy-mask")
+    given.expect([method, other], [plan[0]] * 3)
     first = given.of(method, plan[0])
     kept = [t.clone() for t in first]
-    for tensor in first:
-        tensor.numpy().fill(5)
-    assert all(torch.equal(a, b) for a, b in zip(given.of(method, plan[0]), kept, strict=True))
+    for reader in (method, other, method):
+        for tensor in given.of(method, plan[0]):
+            tensor.numpy().fill(5)
+            tensor.mul_(3)
+        assert all(torch.equal(a, b) for a, b in zip(given.of(reader, plan[0]), kept, strict=True))
+
+
+@pytest.mark.skipif(not can_fork(), reason="pages are renewed on Linux")
+def test_a_large_image_that_recurs_is_lent_to_methods_of_others(null):
+    given, plan = inputs(null, 300, 8 << 20), null.plan(1, size=300)
+    method = null.method()
+    given.expect([method], [plan[0]] * 2)
+    places = [[tensor.data_ptr() for tensor in given.of(method, plan[0])[:2]] for _ in range(2)]
+    held = [given.cache._cached[key].maps["pixels"].data_ptr() for key in given.cache._cached]
+    assert places[0] == places[1] == held
 
 
 def test_a_built_in_method_reads_a_single_image_where_it_is_held(null):

@@ -108,6 +108,7 @@ class NullMethod(ImageMethod):
         if self.config.sleep:
             time.sleep(self.config.sleep)
         both = support_mask.new_empty(len(support_mask), 2, *support_mask.shape[2:])
-        torch.sub(support_mask.mean(dim=1), 0.5 - self.config.bias, out=both[:, 1])
+        mean = support_mask[:, 0] if support_mask.shape[1] == 1 else support_mask.mean(dim=1)
+        torch.sub(mean, 0.5 - self.config.bias, out=both[:, 1])
         torch.neg(both[:, 1], out=both[:, 0])
         return both

@@ -202,7 +202,7 @@ def _list_support_pixels(run: StoredRun, table: RecordTable, notes: list[str]) -
 
 
 def _average_prediction_seconds(sessions: Iterable[Session]) -> float:
-    """Mean seconds of a prediction; nan if no session has timed them apart from the inputs.
+    """Return the mean seconds of a prediction; nan if no session has timed them apart from the inputs.
 
     Runs of earlier versions have one time that contains what methods share: reading images, and the backbone.
     """

@@ -294,7 +294,7 @@ def make_support_choice_table(results: Results) -> DataFrame:
 
 
 def _describe_cell(cell: Cell) -> dict[str, Any]:
-    """Values of the columns that say which mean a row is about."""
+    """Return the values of the columns that say which mean a row is about."""
     return {
         "benchmark": cell.benchmark,
         "method": cell.method,
@@ -341,7 +341,7 @@ def _make_mean_row(cell: Cell, results: Results) -> dict[str, Any]:
 def _list_shared_values(
     runs: Sequence[RunResult], miou: Estimate, fb_iou: Estimate, results: Results
 ) -> dict[str, Any]:
-    """Values of the columns that the tables of runs and of means have in common."""
+    """Return the values of the columns that the tables of runs and of means have in common."""
     first, evidence = runs[0], collect_evidence(runs)
     return {
         "benchmark": first.benchmark,

@@ -243,7 +243,7 @@ def _restrict_other_plan(a: RunResult, b: RunResult) -> tuple[RunResult, RunResu
 
 
 def _number_episodes(run: RunResult) -> dict[tuple[object, ...], int]:
-    """Row of each episode by its content; repeats are numbered."""
+    """Return the row of each episode by its content; repeats are numbered."""
     seen = Counter[tuple[object, ...]]()
     rows: dict[tuple[object, ...], int] = {}
     supports = run.supports or [()] * run.episodes

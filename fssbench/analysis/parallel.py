@@ -13,17 +13,17 @@ from fssbench.threads import count_processors
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _MOST = 8
-"""Most threads; every one holds the draws of a plan."""
+"""Largest number of threads.  Each thread holds the draws of one plan in memory."""
 _thread = threading.local()
 
 
 def map_in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
-    """Yield `function` of each item in order, with OPENBLAS_NUM_THREADS=1 as many at once as there are cores.
+    """Yield `function(item)` for each item in order; threads compute several items at once, one per core.
 
-    They are computed one after another unless OPENBLAS_NUM_THREADS is 1, as the verbs that draw set it: threads of one
-    matrix product spin while they wait for each other, and several products at once would take several times the
-    processor time.  OMP_NUM_THREADS limits the number of threads.  Not more results are ahead than threads, so that
-    large ones are not in memory together.  What a thread of these calls does not divide its work again.
+    One thread computes all items unless OPENBLAS_NUM_THREADS is 1; commands that draw set it.  Otherwise the threads
+    of one matrix product spin while they wait for each other, and several products at once would take several times the
+    processor time.  OMP_NUM_THREADS limits the number of threads.  At most one result per thread is computed ahead,
+    because results are large.  A function that runs in one of these threads does not divide its work again.
     """
     threads = 1 if getattr(_thread, "is_one_of_several", False) else min(_count_threads(), len(items), _MOST)
     if threads < 2:

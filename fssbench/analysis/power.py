@@ -1,11 +1,10 @@
 """Estimates from stored runs how many episodes or seeds would show a difference.
 
-A difference is shown where `fssbench.analysis.comparisons` calls it significant: by its two-sided paired test,
-adjusted over the pairs of its benchmark and shot.  What is reckoned with is the strictest step of Holm's
-method, 5 % divided by the number of pairs, so that the others' outcomes do not matter.  The standard
-error of a paired difference falls with the root of the number of queries: an episode that asks a
-query again with other supports is worth much less than a new query.  Where methods were trained
-several times, the spread between trainings is a part of its own that no number of episodes lessens.
+A difference is shown if `fssbench.analysis.comparisons` calls it significant: by its two-sided paired test, adjusted
+over the pairs of its benchmark and shot.  The level is that of the strictest step of Holm's method, 5 % divided by the
+number of pairs, so the outcomes of the other pairs do not matter.  The standard error of a paired difference falls with
+the root of the number of queries.  An episode that repeats a query with other supports is worth much less than a new
+query.  If methods were trained several times, the spread between trainings is added; more episodes do not reduce it.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Power:
     would, because the spread of the trainings is larger."""
     queries_needed: int | None
     seeds_needed: int
-    """Runs, each with a seed of its own: episodes drawn anew, and trained anew where `training` is known."""
+    """Number of runs, each with another seed: new episodes, and new trainings if `training` is known."""
 
 
 def estimate_power(
@@ -90,7 +89,7 @@ def _compute_power(pair: Pair, training: float | None, difference: float, power:
 
 
 def _estimate_training_deviation(pair: Pair, spreads: Sequence[SeedSpread]) -> float | None:
-    """Standard deviation of the difference between trainings; None if it is not known for one of the methods."""
+    """Return the standard deviation of the difference between trainings; None if one of the methods has none."""
     parts = []
     for cell in (pair.a, pair.b):
         if all(run.learnable == 0 for run in cell.folds.values()):

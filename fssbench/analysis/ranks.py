@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def average_ranks(figures: ArrayLike) -> NDArray[np.float64]:
-    """Mean rank of each method over blocks; rank 1 is the highest figure, equal figures share their mean rank.
+    """Return the mean rank of each method over blocks; rank 1 is the highest figure; equal figures get their mean rank.
 
     Args:
         figures: (blocks, methods).
@@ -31,7 +31,7 @@ def average_ranks(figures: ArrayLike) -> NDArray[np.float64]:
 
 
 def run_friedman_test(figures: ArrayLike) -> float:
-    """The p value of no difference between the methods: Friedman's chi-square, corrected for ties.
+    """Return the p value of no difference between the methods: Friedman's chi-square, corrected for ties.
 
     Args:
         figures: (blocks, methods), two methods or more.
@@ -49,7 +49,7 @@ def run_friedman_test(figures: ArrayLike) -> float:
 
 
 def compute_critical_difference(methods: int, blocks: int, *, level: float = 0.05) -> float:
-    """Nemenyi's critical difference: the least significant difference of two mean ranks.
+    """Return Nemenyi's critical difference: the least significant difference of two mean ranks.
 
     Args:
         methods: number of methods, 2 or more.

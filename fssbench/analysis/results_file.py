@@ -93,7 +93,7 @@ def _as_stored(record: RunResult | Cell, *, leave: str) -> dict[str, Any]:
 
 
 def _as_plain(value: Any) -> Any:
-    """A value as JSON can hold it."""
+    """Return a value as JSON can hold it."""
     if isinstance(value, RunManifest):
         return _as_plain(value.as_stored())
     if isinstance(value, Benchmark):

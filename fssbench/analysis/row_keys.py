@@ -158,5 +158,5 @@ def read_start_time(run: RunResult) -> str:
 
 
 def first_run(cell: Cell) -> RunResult:
-    """The run of the cell's first fold."""
+    """Return the run of the cell's first fold."""
     return cell.folds[min(cell.folds)]

@@ -79,12 +79,12 @@ def name_rows(cells: Iterable[Cell]) -> tuple[Cell, ...]:
 
 
 def full_name(cell: Cell) -> str:
-    """The name of a row among the rows of its column."""
+    """Return the name of a row among the rows of its column."""
     return _join_parts(cell.name or cell.label, cell.variant)
 
 
 def name_pair(pair: _Pair) -> tuple[str, str]:
-    """Names of the two rows of a pair, for a table with pairs of several columns."""
+    """Return the names of the two rows of a pair, for a table with pairs of several columns."""
     a, b = (
         _join_parts(name, cell.setting) for name, cell in zip(pair.methods, (pair.a, pair.b), strict=True)
     )
@@ -92,7 +92,7 @@ def name_pair(pair: _Pair) -> tuple[str, str]:
 
 
 def row_title(cell: Cell) -> str:
-    """The name of a row in a table of one benchmark that has a column for the backbone."""
+    """Return the name of a row in a table of one benchmark that has a column for the backbone."""
     name = cell.name or cell.label
     beyond = name.removeprefix(cell.label).removeprefix(f", {cell.backbone}")
     return _join_parts(f"{cell.label}{beyond}", cell.variant, cell.setting)
@@ -216,7 +216,7 @@ def title_columns(cells: Iterable[Cell]) -> dict[Key, str]:
 
 
 def _read_column(column: Key) -> _Facts:
-    """The parts of a column's key as text, see `fssbench.analysis.row_keys.column_key`."""
+    """Return the parts of a column's key as text, see `fssbench.analysis.row_keys.column_key`."""
     _, _, seed, protocol, score_size, variant, cap, size, sets, dtype, batch = column
     return (
         f"seed {seed}",
@@ -268,7 +268,7 @@ _OF_METHOD: tuple[Callable[[Sequence[RunResult]], list[str]], ...] = (
 
 
 def _find_common(values: Sequence[Mapping[Any, str]]) -> list[str]:
-    """One text per cell from texts by fold (or by plan), taken where all cells have one.
+    """Return one text per cell from texts by fold (or by plan), taken where all cells have one.
 
     A cell with fewer folds than another differs from it in no fact that is a fold's own.
     """
@@ -293,7 +293,7 @@ def _shorten_hashes(
 
 
 def _describe_checkpoints(cells: Sequence[Cell]) -> list[str]:
-    """The name of each cell's checkpoints, with `{fold}` where its folds' names differ by that alone."""
+    """Return the name of each cell's checkpoints, with `{fold}` where its folds' names differ by that alone."""
     names = [
         {fold: run.manifest.context.checkpoint or "" for fold, run in cell.folds.items()} for cell in cells
     ]
@@ -334,7 +334,7 @@ def _describe_packages(cells: Sequence[Cell]) -> list[str]:
 
 
 def _describe_other_marks(cells: Sequence[Cell]) -> list[str]:
-    """Marks that only some of the cells have, without those that name methods."""
+    """Return the marks that only some of the cells have, without those that name methods."""
     each = [set(method_marks(first_run(cell))) - set(SILENT) for cell in cells]
     all_have = set.intersection(*each)
     return [_join_parts(*sorted(marks - all_have)) for marks in each]

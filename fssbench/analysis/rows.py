@@ -91,7 +91,7 @@ def _find_confirmed_folds(row: _Row, rows: Sequence[_Row], shared: set[Key]) -> 
 def _make_linked_row(
     batch: Sequence[RunResult], fitting: Sequence[_Row], rows: Sequence[_Row]
 ) -> _Row | None:
-    """The row that a record links to these runs, if it does not link them to all rows alike."""
+    """Return the row that a record links to these runs, if it does not link them to all rows alike."""
     for link in _LINKS:
         linked = [row for row in rows if _links_any(link, row.runs, batch)]
         if len(linked) < len(rows):
@@ -102,7 +102,7 @@ def _make_linked_row(
 
 
 def _is_ambiguous(row: _Row, rows: Sequence[_Row]) -> bool:
-    """Whether a part of the row could also belong to another row, according to the records."""
+    """Return whether a part of the row could also belong to another row, according to the records."""
     if len(rows) == 1 or len(row.batches) == 1:
         return False
     elsewhere = [run for other in rows if other is not row for run in other.runs]
@@ -138,7 +138,7 @@ def _split_batches(group: Sequence[RunResult], shared: set[Key]) -> list[list[Ru
 
 
 def _fit(runs: Sequence[RunResult], shared: set[Key]) -> bool:
-    """Whether no record contradicts that these runs are in one row."""
+    """Return whether no record contradicts that these runs are in one row."""
     if len({run.fold for run in runs}) < len(runs):
         return False
     data: dict[str, str] = {}
@@ -159,7 +159,7 @@ def _find_shared_weights(group: Sequence[RunResult]) -> set[Key]:
 
 
 def _links_any(link: _Link, some: Iterable[RunResult], others: Sequence[RunResult]) -> bool:
-    """Whether a link joins a run to a run of another fold."""
+    """Return whether a link joins a run to a run of another fold."""
     return any(a.fold != b.fold and link(a, b) for a in some for b in others)
 
 
@@ -181,7 +181,7 @@ _LINKS: tuple[_Link, ...] = (_have_same_data, _have_same_weights, _have_same_che
 
 
 def _list_checkpoint_forms(run: RunResult) -> set[str]:
-    """The name of the run's checkpoint with its fold's number left out, wherever the number is."""
+    """Return the name of the run's checkpoint with its fold's number left out, wherever the number is."""
     name = run.manifest.context.checkpoint or ""
     places = list(re.finditer(rf"(?<!\d){run.fold}(?!\d)", name))
     once = {f"{name[: p.start()]}{{fold}}{name[p.end() :]}" for p in places}

@@ -194,7 +194,7 @@ def compute_difference(a: Sample, b: Sample) -> Difference:
 
 
 def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values, in the given order; nan stays nan and does not count as a test.
+    """Return Holm's adjusted p values, in the given order; nan stays nan and does not count as a test.
 
     Example:
         >>> adjust_by_holm([0.01, 0.04, 0.03])
@@ -210,7 +210,7 @@ def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
 
 
 def plan_generator(seed: int, stream: str) -> np.random.Generator:
-    """The generator of a stream, such as a plan's sha256: equal seeds and streams draw the same."""
+    """Return the generator of a stream, such as a plan's sha256: equal seeds and streams draw the same."""
     name = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8]) if stream else 0
     return np.random.Generator(np.random.Philox(key=(name << 64) | (seed & (2**64 - 1))))
 
@@ -285,7 +285,7 @@ def _rescale_replicates(value: float, replicates: NDArray[np.float64], error: fl
 
 
 def _compute_jackknife(strata: Sequence[NDArray[np.float64]], absent: Absent) -> NDArray[np.float64]:
-    """Standard errors (2, runs) of mIoU and FB-IoU: each cluster left out in turn, class by class."""
+    """Return the standard errors (2, runs) of mIoU and FB-IoU: each cluster left out in turn, class by class."""
     # (runs, 4, clusters): sums run along the last axis, whose order does not depend on the number of runs
     parts = [np.ascontiguousarray(s.T).reshape(s.shape[1] // 4, 4, len(s)) for s in strata]
     wholes = [p.sum(axis=2, keepdims=True) for p in parts]

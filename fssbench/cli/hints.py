@@ -144,7 +144,7 @@ def _find_options(words: list[str]) -> dict[str, set[str]]:
 
 
 def _read_given_options() -> dict[str, Any]:
-    """Values that the user gave to the running command, by long option."""
+    """Return values that the user gave to the running command, by long option."""
     context = click.get_current_context(silent=True)
     if context is None:
         return {}
@@ -161,7 +161,7 @@ def _read_given_options() -> dict[str, Any]:
 
 
 def _split_option(option: str, value: Any) -> Iterator[str]:
-    """An option with its value, as words of a command line."""
+    """Return an option with its value, as words of a command line."""
     if isinstance(value, bool):
         yield from [option] * value
     elif isinstance(value, dict):

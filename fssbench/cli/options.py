@@ -202,14 +202,14 @@ def _stay_with_debugger(_: click.Context, __: click.Parameter, value: bool | Non
 
 
 def no_isolate_option() -> Decorator:
-    """Make the option `--isolate/--no-isolate` of `check`; by default a method has a process of its own."""
+    """Make the option `--isolate/--no-isolate` of `check`; by default a method has its own process."""
     return click.option(
         "--isolate/--no-isolate",
         "isolate",
         default=True,
         show_default=True,
         callback=_stay_with_debugger,
-        help="Check a method in a process of its own, which is ended if it hangs.",
+        help="Check a method in a separate process, which is ended if it hangs.",
     )
 
 
@@ -228,14 +228,14 @@ def isolation_options(seconds: float) -> Decorator:
                 default=seconds,
                 show_default=True,
                 metavar="SECONDS",
-                help="End a method in a process of its own that takes longer for an episode, with its stack.",
+                help="End a method in a separate process that takes longer for an episode, with its stack.",
             ),
             click.option(
                 "--isolate/--no-isolate",
                 "isolate",
                 default=None,
                 callback=_stay_with_debugger,
-                help="Run each method in a process of its own, or all in this one. Default: those that are not built "
+                help="Run each method in a separate process, or all in this one. Default: those that are not built "
                 "in, on the CPU of Linux.",
             ),
         ):

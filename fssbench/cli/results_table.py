@@ -81,7 +81,7 @@ class Layout:
     """Columns of the grid, by block."""
 
     def excess(self, width: int) -> int:
-        """Number of characters by which the layout is too wide."""
+        """Return the number of characters by which the layout is too wide."""
         return max(0, self.label_width + _GAP + self.column_width - width)
 
     @property

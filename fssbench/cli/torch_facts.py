@@ -39,7 +39,7 @@ def count_threads() -> int:
 
 
 def is_without_gpu() -> bool:
-    """Whether torch certainly sees no GPU: it is built for the CPU alone, or there is no driver."""
+    """Return whether torch certainly sees no GPU: it is built for the CPU alone, or there is no driver."""
     folder = find_torch()
     if sys.platform != "linux" or folder is None:
         return False
@@ -71,7 +71,7 @@ def _read_build(file: Path) -> dict[str, object] | None:
 
 
 def can_be_loaded(library: str) -> bool:
-    """Whether a library of the system is there and can be loaded."""
+    """Return whether a library of the system is there and can be loaded."""
     try:
         ctypes.CDLL(library)
     except OSError:

@@ -371,7 +371,7 @@ def part_agrees(s: BackboneSubject) -> None:
 
 
 def _list_spans(s: BackboneSubject, what: str) -> Iterator[tuple[str, Backbone, str, str]]:
-    """A layout's network with an early and its last tap, for the layouts that override a method of the contract."""
+    """Yield networks of layouts that override a method of the contract, each with an early tap and its last tap."""
     for where, network in s.each():
         taps = list(network.taps)
         if getattr(type(network), what) is not getattr(Backbone, what) and len(taps) > 1:
@@ -386,7 +386,7 @@ def _forget(network: Backbone) -> None:
 
 
 def _list_unfilled(network: Backbone) -> list[str]:
-    """Names of tensors that hold what `_forget` wrote."""
+    """Return the names of tensors that hold what `_forget` wrote."""
     return [
         name
         for name, value in network.state_dict().items()

@@ -1,4 +1,4 @@
-"""Checks a method in a process of its own, so that a check that hangs or crashes becomes a failure of that check."""
+"""Checks a method in a separate process, so that a check that hangs or crashes becomes a failure of that check."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ it is that of the contract, `SLOWEST`."""
 def check_method_apart(
     cls: type[Method], backbone: str | None = None, *, size: int = SIDE, watch: Watch = ignore_progress
 ) -> list[CheckResult]:
-    """Check a method class in a process of its own; arguments and result as for `check_method`.
+    """Check a method class in a separate process; arguments and result as for `check_method`.
 
     The checks behind one that ended the process are skipped.
     """

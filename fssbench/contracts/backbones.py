@@ -176,7 +176,7 @@ class Backbone(nn.Module, ABC):
         )
 
     def part(self, after: str, last: str) -> nn.Module:
-        """The modules between two taps, as one module on feature maps; it shares this network's weights.
+        """Return the modules between two taps, as one module on feature maps; it shares this network's weights.
 
         For methods that train some stages: they keep a copy of the part as their own.
 
@@ -193,7 +193,7 @@ class Backbone(nn.Module, ABC):
         )
 
     def select_after(self, after: str, taps: Sequence[str]) -> set[str]:
-        """The asked taps as a set, all of them deeper than `after`.
+        """Return the asked taps as a set, all of them deeper than `after`.
 
         Raises:
             UsageError: for an unknown tap, for none, or for one that is not deeper.
@@ -213,11 +213,11 @@ class Backbone(nn.Module, ABC):
         return dict(state)
 
     def stage(self, number: int) -> tuple[str, ...]:
-        """Names of one stage's taps before their activation, in network order."""
+        """Return the names of one stage's taps before their activation, in network order."""
         return tuple(t.name for t in self.taps.values() if t.stage == number and not t.name.endswith(".relu"))
 
     def select(self, taps: Sequence[str]) -> set[str]:
-        """The asked taps as a set.
+        """Return the asked taps as a set.
 
         Raises:
             UsageError: for an unknown tap, with its neighbours, or for none.

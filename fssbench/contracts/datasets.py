@@ -291,11 +291,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def classes(self) -> dict[int, str]:
-        """Names of all classes of this variant, by 0-based class id."""
+        """Return the names of all classes of this variant, by 0-based class id."""
 
     @abstractmethod
     def pool(self, split: str) -> Pool:
-        """The ordered entries of a split ("trn", "val" or "test"); no image is opened if lists exist.
+        """Return the ordered entries of a split ("trn", "val" or "test"); no image is opened if lists exist.
 
         Raises:
             DataError: if files or lists are missing, naming them.
@@ -303,7 +303,7 @@ class Dataset(ABC):
         """
 
     def files(self, item: str) -> tuple[Path, ...]:
-        """The files an item is read from, image first; their bytes are part of a run's identity.
+        """Return the files an item is read from, image first; their bytes are part of a run's identity.
 
         Override it if an item is more than the one file that its id names.
         """
@@ -329,7 +329,7 @@ class Dataset(ABC):
             raise DataError(f"{files[0]} cannot be read ({error.strerror})") from None
 
     def aliases(self, item: str) -> tuple[str, ...]:
-        """Every item id under which a list of this data set may name the same picture.
+        """Return every item id under which a list of this data set may name the same picture.
 
         The checkpoints that come with fssbench name their pictures by item id alone.
         """
@@ -337,15 +337,15 @@ class Dataset(ABC):
 
     @abstractmethod
     def image(self, item: str) -> Image.Image:
-        """The image of an item: mode RGB, as stored, at its own size."""
+        """Return the image of an item: mode RGB, as stored, at its own size."""
 
     @abstractmethod
     def label(self, item: str) -> NDArray[np.uint8]:
-        """The item's raw label map (H, W) as stored: palette indices, binary values or decoded colours."""
+        """Return the item's raw label map (H, W) as stored: palette indices, binary values or decoded colours."""
 
     @abstractmethod
     def mask(self, item: str, class_id: int) -> NDArray[np.uint8]:
-        """The item's mask for one class, uint8 (H, W) as the image: 0 background, 1 the class, 255 ignored."""
+        """Return the item's mask for one class, uint8 (H, W) as the image: 0 background, 1 the class, 255 ignored."""
 
     def shown_classes(self, item: str) -> tuple[int, ...]:
         """Ids of all classes of which the item's label has a pixel, also of small objects that no list names.
@@ -355,7 +355,7 @@ class Dataset(ABC):
         return ()
 
     def resizes_mask(self, item: str) -> bool:
-        """Whether an item is published with a mask of another size than its image, which the reference resizes.
+        """Return whether an item is published with a mask of another size than its image, which the reference resizes.
 
         Asked only if the sizes differ.  Such an episode is marked; without this, the mask is refused.
         """

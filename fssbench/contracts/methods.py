@@ -166,7 +166,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, query: Any, support: Any, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) at any resolution, from all K supports jointly."""
+        """Return logits (B, 2, h, w) at any resolution, from all K supports jointly."""
 
     @property
     def steps(self) -> int:
@@ -345,7 +345,7 @@ class FeatureMethod(Method):
 
     @abstractmethod
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) from features and masks (B, K, H, W)."""
+        """Return logits (B, 2, h, w) from features and masks (B, K, H, W)."""
 
     def read(self, query: Any, support: Any) -> tuple[Features, Features]:
         """Run the backbone on images; features are returned unchanged."""
@@ -367,7 +367,7 @@ class ImageMethod(Method):
 
     @abstractmethod
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w) from images and masks (B, K, H, W)."""
+        """Return logits (B, 2, h, w) from images and masks (B, K, H, W)."""
 
     def read(self, query: Any, support: Any) -> tuple[Any, Any]:
         """Return the images unchanged."""
@@ -378,32 +378,32 @@ _BACKBONE = "backbone."
 
 
 def needs_checkpoint(method: type[Method]) -> bool:
-    """Whether the method has random weights until a checkpoint with its trained weights is loaded."""
+    """Return whether the method has random weights until a checkpoint with its trained weights is loaded."""
     return method.card.trained and not method.brings_weights
 
 
 def owns_backbone(method: Method | type[Method]) -> bool:
-    """Whether a stage of the method trains its backbone, so that its checkpoints hold it."""
+    """Return whether a stage of the method trains its backbone, so that its checkpoints hold it."""
     return any(stage.trains_backbone for stage in method.stages.values())
 
 
 def trains_backbone(method: Method) -> bool:
-    """Whether the present stage of the method trains its backbone."""
+    """Return whether the present stage of the method trains its backbone."""
     return method.stage is not None and method.stages[method.stage].trains_backbone
 
 
 def reads_features(method: Method) -> TypeGuard[FeatureMethod]:
-    """Whether the harness gives features to the method; otherwise it gives pixels."""
+    """Return whether the harness gives features to the method; otherwise it gives pixels."""
     return isinstance(method, FeatureMethod) and not trains_backbone(method)
 
 
 def reads_raw_pixels(method: Method) -> bool:
-    """Whether the harness gives pixels from 0 to 1 to the method, and not normalised ones."""
+    """Return whether the harness gives pixels from 0 to 1 to the method, and not normalised ones."""
     return isinstance(method, ImageMethod) and method.card.pixels == "raw"
 
 
 def supervision_of(method: Method) -> Supervision:
-    """What the present loss of the method learns from."""
+    """Return what the present loss of the method learns from."""
     return method.supervision if method.stage is None else method.stages[method.stage].supervision
 
 
@@ -416,7 +416,7 @@ def collect_method_weights(method: Method) -> dict[str, Tensor]:
 
 
 def _own_weights(method: Method) -> dict[str, Tensor]:
-    """The state dict without the networks of the harness."""
+    """Return the state dict without the networks of the harness."""
     prefixes = tuple(f"{name}." for name in list_networks(method))
     return {k: v for k, v in method.state_dict().items() if not k.startswith(prefixes)}
 
@@ -457,14 +457,14 @@ def load_reference(method: Method, state: Mapping[str, Tensor]) -> None:
 
 
 def _settings_hint(method: Method, state: Mapping[str, Tensor]) -> str:
-    """The settings that weights imply and that a method has not, as a next step; empty if it has all."""
+    """Return the settings that weights imply and that a method has not, as a next step; empty if it has all."""
     implied = implied_settings(type(method), state)
     others = [f"{k}={v}" for k, v in implied.items() if getattr(method.config, k) != v]
     return f"These weights imply other settings. Next: --set {' --set '.join(others)}" if others else ""
 
 
 def implied_settings(cls: type[Method], state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The settings that weights in the authors' layout imply.
+    """Return the settings that weights in the authors' layout imply.
 
     Raises:
         PluginError: if `cls.settings_of` returns something that is no setting.
@@ -479,7 +479,7 @@ def implied_settings(cls: type[Method], state: Mapping[str, Tensor]) -> dict[str
 
 
 def _in_backbone(name: str, prefix: str, backbone: Backbone) -> bool:
-    """Whether an entry of the authors' file is the backbone's."""
+    """Return whether an entry of the authors' file is the backbone's."""
     if prefix:
         return name.startswith(prefix)
     return name.partition(".")[0] in dict(backbone.named_children())

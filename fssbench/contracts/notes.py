@@ -30,7 +30,7 @@ class Note:
             raise ValueError(f"the kind {self.kind!r} of a note is none of {', '.join(get_args(NoteKind))}")
 
     def __str__(self) -> str:
-        """The text, after the kind unless it is a remark."""
+        """Return the text, after the kind unless it is a remark."""
         if self.kind == "remark":
             return self.text
         first = self.text.split(" ", 1)[0]

@@ -19,7 +19,8 @@ from fssbench.errors import PluginError
 from fssbench.plural import describe_count
 
 Check = Callable[[Any, Tensor, str], Tensor]
-"""What looks at logits before they are used, and returns them: from logits, support masks and the method's name."""
+"""Function that checks logits before they are used, and returns them.  It gets logits, support masks and the name of
+the method."""
 
 Predictor = Callable[[Any, Any, Tensor], Tensor]
 """From query, support and support masks to logits (B, 2, h, w): `Method.logits`, or what `Method.adapt` returns."""
@@ -29,7 +30,7 @@ UNNAMED = "object"
 
 
 class PredictingMethod(Protocol):
-    """What prediction needs of a method."""
+    """Part of a method that a prediction uses."""
 
     card: ClassVar[Any]
     shots: ClassVar[Literal["joint", "vote"]]
@@ -40,12 +41,12 @@ class PredictingMethod(Protocol):
         """Step budget of `adapt`; 0 if the method does not adapt."""
 
     def logits(self, query: Any, support: Any, support_mask: Tensor) -> Tensor:
-        """Logits (B, 2, h, w)."""
+        """Return logits (B, 2, h, w)."""
 
     def adapt(
         self, query: Any, support: Any, support_mask: Tensor, *, generator: torch.Generator, steps: int
     ) -> Predictor:
-        """The predictor of one episode."""
+        """Return the predictor of one episode."""
 
 
 def predict_shots(
@@ -188,7 +189,7 @@ def resize_logits(logits: Tensor, size: tuple[int, int], *, align_corners: bool)
 
 
 def threshold_logits(logits: Tensor) -> Tensor:
-    """Masks (B, H, W) of logits (B, 2, H, W): foreground where its logit is strictly larger.
+    """Return masks (B, H, W) of logits (B, 2, H, W): foreground where its logit is strictly larger.
 
     This is faster than `argmax` on a CPU.
     """
@@ -199,13 +200,13 @@ def threshold_logits(logits: Tensor) -> Tensor:
 
 
 def decide_masks(outputs: Sequence[Tensor]) -> Tensor:
-    """Masks (B, H, W) from what `predict_shots` returned: of the only logits, or what those of K supports agree on."""
+    """Return masks (B, H, W) of the logits from `predict_shots`; those of several supports vote."""
     masks = [threshold_logits(logits) for logits in outputs]
     return masks[0] if len(masks) == 1 else vote_on_masks(masks)
 
 
 def vote_on_masks(masks: list[Tensor]) -> Tensor:
-    """The mask (B, H, W) that K one-shot masks agree on.
+    """Return the mask (B, H, W) that K one-shot masks agree on.
 
     As in HSNet, votes are relative to the most voted pixel of the query.  Each query therefore has foreground as
     soon as one of the masks has.

@@ -95,7 +95,7 @@ class StoredRecord(Record):
 
 
 def _as_json(value: Any) -> Any:
-    """A value of a field as JSON holds it.  Numbers stay as they are, so that nan is refused and not lost."""
+    """Return a value of a field as JSON holds it.  Numbers stay as they are, so that nan is refused and not lost."""
     if type(value) in _PLAIN:
         return value
     if isinstance(value, StoredRecord):
@@ -108,7 +108,7 @@ def _as_json(value: Any) -> Any:
 
 
 def differing_fields(one: StoredRecord, other: StoredRecord) -> list[str]:
-    """Names of the fields in which two records differ, those of a newer version included, sorted."""
+    """Return the names of the fields in which two records differ, those of a newer version included, sorted."""
     first, second = one.as_stored(), other.as_stored()
     absent = object()
     return sorted(n for n in first.keys() | second.keys() if first.get(n, absent) != second.get(n, absent))

@@ -84,7 +84,7 @@ class BatchedRun(MethodRun):
         self._wanted = {episode.index for episode in episodes}
 
     def lacks(self, index: int) -> bool:
-        """Whether an episode must be computed: neither an earlier run nor a batch of this process has it."""
+        """Return whether an episode must be computed: neither an earlier run nor a batch of this process has it."""
         return index not in self._predicted and super().lacks(index)
 
     def step(self, episode: Episode, inputs: Inputs) -> None:

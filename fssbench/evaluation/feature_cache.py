@@ -69,7 +69,7 @@ class FeatureCache:
             self._planned += 1
 
     def holds(self, key: Hashable) -> bool:
-        """Whether the maps of `key` are in memory."""
+        """Return whether the maps of `key` are in memory."""
         return key in self._cached
 
     def awaits(self, key: Hashable) -> bool:

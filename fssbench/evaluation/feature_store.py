@@ -77,7 +77,7 @@ class FeatureStore:
         self._own.update(names)
 
     def holds(self, name: str) -> bool:
-        """Whether there is a file of this name; it may be damaged or lack a tap."""
+        """Return whether there is a file of this name; it may be damaged or lack a tap."""
         return self._path(name).is_file()
 
     def load(

@@ -348,7 +348,7 @@ class Inputs:
         self._ahead.announce([item for item in coming if self._lacks(item)])
 
     def _lacks(self, item: str) -> bool:
-        """Whether an image must be read for any of its sources."""
+        """Return whether an image must be read for any of its sources."""
         store = self.cache.store
         for source in {source.key: source for source in self._sources.values()}.values():
             if source.size == self.size and not self.cache.holds(self._key(source, item)):

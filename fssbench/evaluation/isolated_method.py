@@ -1,4 +1,4 @@
-"""A method in a process of its own: it receives tensors in shared memory and returns masks.
+"""A method in a separate process: it receives tensors in shared memory and returns masks.
 
 This process reads images, computes features, and counts; so the truth of a query never reaches the other one.
 """
@@ -33,7 +33,7 @@ GRACE = 3.0
 
 
 def runs_apart(method: Method, settings: Settings) -> bool:
-    """Return whether a method gets a process of its own.  None gets one that predicts several episodes together."""
+    """Return whether a method gets a separate process.  A method that predicts several episodes together gets none."""
     if choose_batch(method, settings) > 1:
         return False
     if settings.inspect is not None or not can_fork() or torch.device(settings.device).type != "cpu":
@@ -62,7 +62,7 @@ class Answer:
 
 
 class IsolatedMethod:
-    """A method in a process of its own.
+    """A method in a separate process.
 
     Args:
         guard: the method with its weights as they were noted.

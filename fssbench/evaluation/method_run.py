@@ -181,7 +181,7 @@ class MethodRun:
         return self.broken is None and not self.deferred
 
     def lacks(self, index: int) -> bool:
-        """Whether an episode must be computed: it is not counted, or its mask is wanted and not stored."""
+        """Return whether an episode must be computed: it is not counted, or its mask is wanted and not stored."""
         return index not in self.writer.done or (self.masks is not None and not self.masks.holds(index))
 
     def count_done(self) -> int:

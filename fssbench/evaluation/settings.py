@@ -66,7 +66,7 @@ class Settings:
     isolate: bool | None = False
     """Whether methods run in processes of their own; None: those that are not built in.  It changes no number."""
     episode_timeout: Annotated[float, Field(gt=0)] = 600.0
-    """Seconds after which a method in a process of its own is ended, with its stack in the error."""
+    """Seconds after which a method in a separate process is ended, with its stack in the error."""
     repeated: Natural = MOST
     """Largest number of episodes that a method of others computes again at the end, to notice that it keeps state."""
     sensitivity: Natural = 0
@@ -112,7 +112,7 @@ class Evaluation:
         return self.score.marks
 
     def __str__(self) -> str:
-        """Name of the run, figures, number of episodes and marks."""
+        """Return the name of the run, figures, number of episodes and marks."""
         part = "" if self.score.episodes == self.planned else f" of {self.planned} planned"
         return f"{self.path.name}: {self.score}{part}"
 

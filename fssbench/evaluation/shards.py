@@ -1,6 +1,6 @@
 """Which part of every plan a process computes, when a launcher started several processes with the same command.
 
-The processes do not speak to each other: each computes its part and stores it in a run folder of its own, so one that
+The processes do not speak to each other: each computes its part and stores it in its own run folder, so one that
 dies costs its part alone.
 """
 

@@ -197,7 +197,7 @@ def _note_unprotected(
     if names and settings.isolate and batched:
         problems.append(
             UsageError(
-                f"--isolate is not possible with {batched} for {names}: a process of its own gets one episode at a "
+                f"--isolate is not possible with {batched} for {names}: a separate process gets one episode at a "
                 "time. Next: leave out one of these options"
             )
         )
@@ -205,7 +205,7 @@ def _note_unprotected(
         problems.append(UsageError(f"--isolate needs the CPU of Linux, not device {settings.device!r}"))
     elif names:
         needs = "one episode at a time" if batched else "the CPU of Linux"
-        yield f"{names}: no process of its own, which needs {needs}; its crash or hang ends all methods"
+        yield f"{names}: no separate process, which needs {needs}; its crash or hang ends all methods"
 
 
 def _was_edited_since_training(method: Method) -> bool:

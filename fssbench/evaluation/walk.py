@@ -1,6 +1,6 @@
 """The walk of several methods through the episodes of a plan.
 
-Methods of this process go in lockstep.  A method in a process of its own goes at its own pace: it gets its next episode
+Methods of this process go in lockstep.  A method in a separate process goes at its own pace: it gets its next episode
 as soon as it has answered, so a slow one holds nobody back.
 """
 
@@ -65,7 +65,7 @@ def walk(
 
 
 class _Walk:
-    """The state of a walk: where each method with a process of its own is, and which methods broke."""
+    """The state of a walk: where each method with a separate process is, and which methods broke."""
 
     def __init__(
         self, runs: Sequence[MethodRun], episodes: Sequence[Episode], inputs: Inputs, watch: Watch | None

@@ -11,7 +11,7 @@ _COMMANDING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def clean_line(text: object) -> str:
-    r"""One line of text without characters that command a terminal, a page or a reading direction.
+    r"""Return one line of text without characters that command a terminal, a page or a reading direction.
 
     Control, format (bidirectional overrides), private, unassigned and surrogate characters are
     written as their code; white space becomes one space.

@@ -1,4 +1,4 @@
-"""Divides a run command into tasks, each a command of its own: method x benchmark x fold x shot x shard.
+"""Divides a run command into tasks, each with its own command: method x benchmark x fold x shot x shard.
 
 The seeds stay in one task, because the episodes of a class share images, and every start of a process costs seconds.
 """

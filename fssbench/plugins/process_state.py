@@ -78,7 +78,7 @@ _LIBRARIES = ("torch", "torch.nn.functional", "numpy", "PIL.Image")
 
 @contextmanager
 def numbers_kept(what: str) -> Iterator[None]:
-    """Context of code of a plugin that runs before the method has a process of its own: an import, an `__init__`.
+    """Context of code of a plugin that runs before the method has its own process: an import, an `__init__`.
 
     The working folder, the grad mode and the reading of truncated images are as before at its end.
 
@@ -109,7 +109,7 @@ def numbers_kept(what: str) -> Iterator[None]:
     if changes:
         raise PluginError(
             f"{what} changes {', '.join(changes[:3])}{' and more' * (len(changes) > 3)} for the whole process, and so "
-            "the numbers of other methods. Next: change it inside the method, which has a process of its own on the "
+            "the numbers of other methods. Next: change it inside the method, which has its own process on the "
             "CPU of Linux, for the time of a prediction"
         )
 

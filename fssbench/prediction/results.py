@@ -113,7 +113,7 @@ class Predictions:
         return self.items[place]
 
     def __str__(self) -> str:
-        """Number of images, failures, marks and the page to open."""
+        """Return the number of images, failures, marks and the page to open."""
         failed = f", {len(self.failed)} failed" if self.failed else ""
         marks = f"; {'; '.join(self.marks)}" if self.marks else ""
         count = describe_count(len(self.items), "image")

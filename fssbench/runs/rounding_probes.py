@@ -92,7 +92,7 @@ class RoundingEffect:
     """Name of the exact way."""
 
     def __str__(self) -> str:
-        """One sentence with the difference of the mIoU and the share of the pixels."""
+        """Return one sentence with the difference of the mIoU and the share of the pixels."""
         share = 100 * self.differing / max(1, self.pixels)
         gap = self.miou - self.exact_miou
         # an answer without foreground has no IoU if the truth has none either

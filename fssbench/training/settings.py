@@ -71,7 +71,7 @@ class Settings:
 
 
 def require_recipe(method: Method) -> Recipe:
-    """The recipe by which the authors of a method train it, in its present stage.
+    """Return the recipe by which the authors of a method train it, in its present stage.
 
     Raises:
         UsageError: if there is nothing to train.

@@ -19,7 +19,7 @@ _RUN_LENGTHS = 3
 
 
 def render_figure(figure: Figure, kind: Kind, title: str, caption: str) -> bytes:
-    """The file of a figure; equal figures give equal bytes.
+    """Return the file of a figure; equal figures give equal bytes.
 
     Args:
         figure: the figure; its canvas is replaced.

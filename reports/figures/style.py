@@ -95,7 +95,7 @@ def apply_style() -> Iterator[None]:
 def make_figure(
     height: float, names: Sequence[str] = (), *, left: float = 0.6, bottom: float = 0.5, right: float = 0.12
 ) -> Figure:
-    """An empty figure, `HALF` wide, on white, without pyplot's global state.
+    """Make an empty figure, `HALF` wide, on white, without pyplot's global state.
 
     Margins are set from the lengths of what stands in them: matplotlib's own layout engines draw
     every figure twice.
@@ -207,7 +207,7 @@ def _choose_ticks(axis: Axis) -> tuple[Sequence[float], Sequence[str]]:
 
 
 def draw_legend(figure: Figure, names: Sequence[str], looks: Sequence[Look], *, lines: bool = False) -> None:
-    """One legend above the axes, in the room that `make_figure` left for it: its columns are filled one by one.
+    """Draw one legend above the axes, in the room that `make_figure` left for it: its columns are filled one by one.
 
     It is placed here, since matplotlib's own legend is laid out anew at each drawing, which takes a fifth of it.
     """

@@ -28,6 +28,7 @@ from fssbench.evaluation.batches import choose_batch, explain_unbatched, order_b
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import generators_kept
+from fssbench.evaluation.kept_memory import freed_memory_kept
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.precision import exact_float32
 from fssbench.evaluation.probing import probe_supports
@@ -157,6 +158,7 @@ def evaluate_all(
     guards, failed = _guard_weights(methods, settings.device)
     with ExitStack() as stack:
         stack.enter_context(generators_kept())
+        stack.enter_context(freed_memory_kept())
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
         device = torch.device(settings.device)
         replay = settings.replay and settings.precision == "float32"  # recordings are made in float32

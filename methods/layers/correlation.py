@@ -71,8 +71,8 @@ def _multiply_in_parts(
     """
     (batch, _, count), taps = query[0].shape, len(query)
     seen, places = _find_nonzero(support)
-    support = [maps[..., seen] for maps in support]
-    whole = len(seen) == len(places)
+    if not (whole := len(seen) == len(places)):
+        support = [maps.index_select(2, seen) for maps in support]
     volume = query[0].new_empty(batch, count, len(places), taps)
     size = max(1, _PRODUCTS_AT_ONCE // (batch * taps * (len(seen) + 1)))
     # the last column is what cells that were left out get

@@ -36,7 +36,8 @@ def convolve_resized(conv: nn.Conv2d, low: Tensor, high: Tensor) -> Tensor:
 
     A resize mixes cells and a 1x1 convolution mixes channels, so that their order does not matter.  Without gradients,
     a CPU therefore multiplies `low` by the weights of each entry of the kernel before it is resized, which takes as
-    many times fewer multiplications as `high` has more cells.  A GPU would wait for the many small parts.
+    many times fewer multiplications as `high` has more cells.  The result has its channels last, in which a
+    CPU resizes and convolves faster.  A GPU would wait for the many small parts.
 
     Args:
         conv: convolution with stride 1 that keeps the size.
@@ -50,11 +51,13 @@ def convolve_resized(conv: nn.Conv2d, low: Tensor, high: Tensor) -> Tensor:
     if torch.is_grad_enabled() or read_size(low) == size or low.device.type != "cpu":
         out: Tensor = conv(torch.cat([resize(low, size), high], dim=1))
         return out
+    low, high = (maps.contiguous(memory_format=torch.channels_last) for maps in (low, high))
     of_low, of_high = conv.weight.split([low.shape[1], high.shape[1]], dim=1)
     rows, columns = read_size(conv.weight)
     reach = (rows // 2, columns // 2)
     entries = of_low.permute(2, 3, 0, 1).flatten(0, 2)[..., None, None]
-    parts = resize(functional.conv2d(low, entries), size).unflatten(1, (rows, columns, -1))
+    products = functional.conv2d(low, entries).contiguous(memory_format=torch.channels_last)
+    parts = resize(products, size).unflatten(1, (rows, columns, -1))
     out = functional.conv2d(high, of_high, conv.bias, padding=reach)
     for row in range(rows):
         for column in range(columns):

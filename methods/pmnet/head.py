@@ -100,7 +100,7 @@ def compute_coarse_map(affinities: Sequence[Tensor], mask: Tensor) -> Tensor:
     ]  # (B, heads, hq, wq, M, C)
     cells = mask.flatten(1)[:, None, None, None]
     rows = [  # of the query plane, one at a time, so that a processor finds its affinities in the cache
-        torch.matmul(cells, torch.cat(row, dim=3).softmax(dim=3)).squeeze(3)
+        torch.matmul(cells, (row[0] if len(row) == 1 else torch.cat(row, dim=3)).softmax(dim=3)).squeeze(3)
         for row in zip(*(each.unbind(dim=2) for each in pairs), strict=True)
     ]
     return torch.stack(rows, dim=2).mean(dim=1).movedim(-1, 1)

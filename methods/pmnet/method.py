@@ -6,7 +6,7 @@ including the background, turns them into coarse maps.  A light head refines the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -234,35 +234,28 @@ class PMNet(FeatureMethod):
         if not self.config.background:
             maps = {tap: mask_features(each, support_mask) for tap, each in maps.items()}
         mask = resize(support_mask, read_size(maps[taps[0]]))
-        shots = mask.shape[1]
         # a processor is fastest if the affinities of one support at a time stay in its cache, a GPU with all in a batch
-        at_once = 1 if mask.device.type == "cpu" and not torch.is_grad_enabled() else shots
+        at_once = 1 if mask.device.type == "cpu" and not torch.is_grad_enabled() else mask.shape[1]
+        cells = [self._cells(query[tap].repeat_interleave(at_once, dim=0)) * self._scale for tap in taps]
         affinities: list[Tensor] = []
         for some in zip(*(maps[tap].split(at_once, dim=1) for tap in taps), strict=True):
-            affinity = self._enhance(stage, [query[tap] for tap in taps], some)
-            affinities += torch.unflatten(affinity, 0, (-1, at_once, self._heads)).unbind(dim=1)
+            affinity = multiply_pairs(cells, [self._cells(each.flatten(0, 1)) for each in some])
+            enhanced = self.enhance[stage](affinity) if self.config.b3dconv else affinity
+            affinities += torch.unflatten(enhanced, 0, (-1, at_once, self._heads)).unbind(dim=1)
         coarse = compute_coarse_map(affinities, mask)
         encoded: Tensor = self.encode[stage](coarse)
         return encoded
 
-    def _enhance(self, stage: str, query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
-        """Compute the enhanced affinities (B * K * heads, C, hq, wq, hs, ws) of queries and K supports at one stage."""
-        shots = support[0].shape[1]
-        affinity = multiply_pairs(
-            [self._cells(maps.repeat_interleave(shots, dim=0)) for maps in query],
-            [self._cells(maps.flatten(0, 1)) for maps in support],
-        )
-        return self.enhance[stage](affinity) if self.config.b3dconv else affinity
-
     def _cells(self, maps: Tensor) -> Tensor:
-        """Return maps (B, C, h, w) with heads as part of the batch, scaled for the kind of affinity."""
+        """Return maps (B, C, h, w) with heads as part of the batch, of unit length for an affinity of cosines."""
         if self._heads > 1:
             maps = torch.unflatten(maps, 1, (self._heads, -1)).flatten(0, 1)
-        return (
-            scale_to_unit(maps, eps=LENGTH_EPS) * _COSINE_SCALE**0.5
-            if self.config.affinity == "cosine"
-            else maps
-        )
+        return scale_to_unit(maps, eps=LENGTH_EPS) if self.config.affinity == "cosine" else maps
+
+    @property
+    def _scale(self) -> float:
+        """What affinities are multiplied by."""
+        return _COSINE_SCALE if self.config.affinity == "cosine" else 1.0
 
     def rename_reference(self, name: str) -> str | None:
         """Return our name of an entry of the authors' checkpoint."""

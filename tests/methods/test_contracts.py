@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 from pydantic import create_model
-from registries import add_lazily
-from small_backbone import SmallBackbone
+from small_backbone import check_on_small_backbone
 
 from fssbench.api import Method
 from fssbench.conformance.loss import LOSS_CHECKS
-from fssbench.plugins.registry import BACKBONES, METHODS
-from fssbench.testing import check_method
+from fssbench.plugins.registry import METHODS
 
 SLOW = {
     "asgnet": "SmallASGNet in asgnet/test_asgnet.py",
@@ -54,8 +52,7 @@ def marked(name: str) -> Any:
 @pytest.mark.parametrize("name", [marked(name) for name in METHODS.names() if name not in SMALLER])
 def test_every_built_in_method_keeps_its_contract(name: str) -> None:
     method = shrink(METHODS.get(name), SMALL[name]) if name in SMALL else METHODS.get(name)
-    add_lazily(BACKBONES, "small", "tests", lambda: SmallBackbone)
-    results = {r.check: r for r in check_method(method, "small" if method.needs_backbone else None)}
+    results = {r.check: r for r in check_on_small_backbone(method)}
     assert {check: r.reason for check, r in results.items() if r.status == "fail"} == {}
     if method.recipe is not None:
         assert any(results[check.__name__].status == "pass" for check in LOSS_CHECKS)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from registries import add_lazily
 from torch import Tensor, nn
 
-from fssbench.api import Backbone, BackboneCard, Tap
+from fssbench.api import Backbone, BackboneCard, Method, Tap
+from fssbench.plugins.registry import BACKBONES
+from fssbench.testing import CheckResult, check_method
 
 CHANNELS = (16, 24, 32, 40)
 
@@ -57,3 +60,16 @@ class SmallBackbone(Backbone):
         for name in blocks:
             result[name] = maps = self.blocks[name](maps)
         return {tap: result[tap] for tap in taps}
+
+
+def register_small_backbone() -> str:
+    """Register the backbone for the time of the test, and return its name."""
+    name = SmallBackbone.card.name
+    if name not in BACKBONES.names():
+        add_lazily(BACKBONES, name, "tests", lambda: SmallBackbone)
+    return name
+
+
+def check_on_small_backbone(cls: type[Method]) -> list[CheckResult]:
+    """Check a method class against the contract, on the small backbone if it takes one."""
+    return check_method(cls, register_small_backbone() if cls.needs_backbone else None)

@@ -24,9 +24,10 @@ _TAIL = len(_CRC) + 10
 """Bytes of the checksum at the end of a line."""
 _FIELDS = 7
 """Numbers of a record."""
-_NAMES = (b'{"i":', b',"c":', b',"inter":[', b'],"union":[', b'],"target":')
-"""Text before the first number of each field."""
-_POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
+_MOST_DIGITS = 18
+"""Digits that every number of 64 bits can have."""
+_BEFORE, _AFTER = (np.isin(np.arange(256), list(characters)) for characters in (b":[,", b",]"))
+"""Which characters may stand before a number, and which after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,18 +219,21 @@ def _parse_numbers(text: bytes, lines: int) -> NDArray[np.int64] | None:
     """
     if not lines:
         return np.zeros((0, _FIELDS), dtype=np.int64)
-    # all characters but digits are as they should be, and no digit is inside a name
-    if text.translate(None, b"0123456789") != b",".join([_SKELETON] * lines) or not text.startswith(
-        _NAMES[0]
-    ):
+    # all characters but digits are as they should be
+    if text.translate(None, b"0123456789") != b",".join([_SKELETON] * lines):
         return None
-    if text.count(b"," + _NAMES[0]) != lines - 1 or any(text.count(name) != lines for name in _NAMES):
+    characters = np.frombuffer(b",%b," % text, dtype=np.uint8)
+    is_digit = characters - ord("0") < 10  # what is less than 0 becomes large
+    starts, ends = (
+        np.flatnonzero(edge) + 1 for edge in (is_digit[1:] > is_digit[:-1], is_digit[1:] < is_digit[:-1])
+    )
+    if len(starts) != _FIELDS * lines:
         return None
+    # each number stands in the place of one of ours: nowhere else is such a character before, and such a one after
+    if not _BEFORE[characters[starts - 1]].all() or not _AFTER[characters[ends]].all():
+        return None
+    lengths = ends - starts
+    if int(lengths.max()) > _MOST_DIGITS or ((lengths > 1) & (characters[starts] == ord("0"))).any():
+        return None  # a number that is too large, or a leading zero
     separated = text.translate(None, b'{}[]":interuogac')
-    if b",," in separated or separated.startswith(b",") or separated.endswith(b","):
-        return None
-    numbers = np.fromstring(separated, dtype=np.int64, sep=",")
-    digits = 1 + np.searchsorted(_POWERS, numbers, side="right")
-    if len(numbers) != _FIELDS * lines or int(digits.sum()) + len(numbers) - 1 != len(separated):
-        return None  # a leading zero, or a number that is too large
-    return numbers.reshape(-1, _FIELDS)
+    return np.fromstring(separated, dtype=np.int64, sep=",").reshape(-1, _FIELDS)

@@ -65,14 +65,19 @@ def measure_processor_seconds(*command: str) -> float:
     return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
 
 
+def measure_libraries() -> float:
+    """Measure the processor time of an interpreter that imports what every command imports."""
+    return min(
+        measure_processor_seconds("-c", "import click, numpy, pydantic, scipy.stats") for _ in range(3)
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_list_compare_and_report_of_80_runs_cost(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     assert write_many_runs(runs, plans=8, methods=10, episodes=1000, panels=8) == 80
-    libraries = min(
-        measure_processor_seconds("-c", "import click, numpy, pydantic, scipy.stats") for _ in range(3)
-    )
+    libraries = measure_libraries()
     ratios = {
         verb: measure_processor_seconds("-m", "fssbench", *words) / libraries
         for verb, words in {
@@ -85,3 +90,17 @@ def test_what_list_compare_and_report_of_80_runs_cost(tmp_path: Path) -> None:
     assert ratios["list"] < MOST["list"]
     assert ratios["compare"] < MOST["compare"]
     assert ratios["report"] < MOST["report"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_list_and_compare_of_500_runs_cost(tmp_path: Path) -> None:
+    assert write_many_runs(tmp_path, plans=20, methods=25, episodes=1000, panels=0) == 500
+    libraries = measure_libraries()
+    listed = measure_processor_seconds("-m", "fssbench", "list", "runs", "-o", str(tmp_path)) / libraries
+    compared = (
+        measure_processor_seconds("-m", "fssbench", "compare", "--runs", str(tmp_path), "--json") / libraries
+    )
+    print(libraries, listed, compared)
+    assert listed < MOST["list of 500"]
+    assert compared < MOST["compare of 500"]

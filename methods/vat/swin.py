@@ -81,9 +81,9 @@ class WindowAttention(nn.Module):
         bias = self.bias_table[self.index]
         out = []
         for head in range(self.heads):  # one at a time: a fourth of the memory
-            added = bias[..., head] if mask is None else bias[..., head] + mask
+            added = bias[..., head] if mask is None else (bias[..., head] + mask).unsqueeze(0)
             asked, offered, carried = query[..., head, :], key[..., head, :], value[..., head, :]
-            # the function expects heads in the place of the windows
+            # the function expects heads in the place of the windows; with a mask of three axes it stores all scores
             out.append(functional.scaled_dot_product_attention(asked, offered, carried, attn_mask=added))
         projected: Tensor = self.proj(torch.cat(out, dim=-1))
         return projected

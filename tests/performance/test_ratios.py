@@ -31,8 +31,8 @@ PLAIN_EPISODES = 3
 NOISE = 0.85
 """Share of a ratio that must be there; times vary with the machine, and objects in size."""
 RATIOS: dict[tuple[str, int], float] = {
-    ("hsnet", 1): 1.8,
-    ("pmnet", 1): 1.9,
+    ("hsnet", 1): 3.0,
+    ("pmnet", 1): 3.0,
     ("pmnet", 5): 2.2,
     ("patnet", 1): 2.0,
     ("dcama", 1): 2.2,

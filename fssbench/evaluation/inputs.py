@@ -230,9 +230,11 @@ class Inputs:
         try:
             source = self._sources[id(method)]
             self._read_ahead(episode)
-            lend, trusted = buffers is None, is_built_in(method)
-            query = self._maps(source, episode.query, apart=lend and not trusted)
-            supports = [self._maps(source, item, apart=lend and not trusted) for item in episode.supports]
+            lends, trusted = buffers is None, is_built_in(method)
+            query, *supports = (
+                self._maps(source, item, apart=lends and not trusted)
+                for item in (episode.query, *episode.supports)
+            )
             size = self._size_of(method)
             masks = [self._mask(item, episode.class_id, size) for item in episode.supports]
         except FssbenchError as error:
@@ -241,7 +243,7 @@ class Inputs:
         support_mask = self._stage_masks(buffers, masks)
 
         def stage(role: str, tap: str, images: Sequence[Maps]) -> Tensor:
-            lent = _lend(images[0], tap, trusted=trusted) if lend and len(images) == 1 else None
+            lent = _lend(images[0], tap, trusted=trusted) if lends and len(images) == 1 else None
             return _stage(buffers, role, tap, images) if lent is None else lent
 
         if reads_features(method):

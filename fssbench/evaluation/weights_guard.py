@@ -67,8 +67,9 @@ class WeightsGuard:
                     )
 
     def _note_versions(self) -> None:
-        self._tensors: list[Tensor] = list(self.method.state_dict(keep_vars=True).values())
-        self._versions = [_version(t) for t in self._tensors]
+        weights = self.method.state_dict(keep_vars=True).values()
+        self._tensors: list[Tensor] = [t for t in weights if not t.is_inference()]  # others have no version
+        self._versions = [t._version for t in self._tensors]
         self._modules: list[nn.Module] = list(self.method.modules())
         self._flags = [m.training for m in self._modules]
 
@@ -89,7 +90,7 @@ class WeightsGuard:
         """
         if [m.training for m in self._modules] != self._flags:
             self._refuse(self._name_changed_flags())
-        touched = [_version(t) for t in self._tensors] != self._versions
+        touched = [t._version for t in self._tensors] != self._versions
         if touched or time.monotonic() >= self._due:
             self.check_all()
             return True
@@ -125,10 +126,6 @@ class WeightsGuard:
         )
         self.method.provenance = self.method.provenance.changed(weights_changed=text)
         raise PluginError(text)
-
-
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
 
 
 def _join_names(names: list[str]) -> str:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
 from .layers.correlation import correlate_levels
-from .layers.feature_maps import list_names, list_stages, mask_features
+from .layers.feature_maps import list_names, list_stages
 from .layers.module_inputs import record_inputs
 from .layers.resize import double_size, read_size, resize
-from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, Window, apply_blocks, resize_planes
+from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, Window, apply_blocks, crop, resize_planes
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -212,11 +212,10 @@ class HSNet(FeatureMethod):
     def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Compute logits (B, 2, h, w) at half the finest tap's stride, from one support per query."""
         windows = self.find_windows(support, support_mask)
-        objects = {
-            tap: mask_features(support[tap], support_mask, window)[:, 0]
-            for level, window in zip(self._levels, windows, strict=True)
-            for tap in level
-        }
+        objects: dict[str, Tensor] = {}
+        for level, window in zip(self._levels, windows, strict=True):
+            mask = crop(resize(support_mask, read_size(support[level[0]])), window)
+            objects |= {tap: crop(support[tap][:, 0], window) * mask for tap in level}
         return self.match(query, objects, windows)
 
     def debug_maps(self, query: Features, support: Features, support_mask: Tensor) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ from torch import Tensor
 from fssbench.api import DataError, unknown
 
 from .resize import read_size, resize
-from .volume import Window, crop
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone, Tap
@@ -45,10 +44,9 @@ def list_names(taps: list[Tap]) -> tuple[str, ...]:
     return tuple(tap.name for tap in taps)
 
 
-def mask_features(features: Tensor, mask: Tensor, window: Window | None = None) -> Tensor:
-    """Multiply support features (B, K, C, h, w), or those in a window, by their masks (B, K, H, W), resized to them."""
-    mask = resize(mask, read_size(features))
-    return crop(features, window) * crop(mask, window).unsqueeze(2)
+def mask_features(features: Tensor, mask: Tensor) -> Tensor:
+    """Multiply support features (B, K, C, h, w) by their masks (B, K, H, W), resized to feature size."""
+    return features * resize(mask, read_size(features)).unsqueeze(2)
 
 
 def pick_last(backbone: Backbone) -> str:

@@ -22,6 +22,8 @@ from typing import Generic, Self, TypeVar
 from fssbench.threads import count_processors
 
 _T = TypeVar("_T")
+MANY_RUNS = 50
+"""Fewest stored runs whose reading or writing is worth a second process."""
 
 
 def can_fork() -> bool:

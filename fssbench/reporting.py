@@ -22,7 +22,7 @@ from fssbench.contracts.resamples import RESAMPLES
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.staged_output import is_storage_error, stage_output
 from fssbench.files.writable import require_writable, writable_folder
-from fssbench.forks import Fork
+from fssbench.forks import MANY_RUNS, Fork
 from fssbench.markup import make_table
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import REPORTERS
@@ -30,9 +30,6 @@ from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.contracts.results import Reporter, Results
-
-_MANY = 50
-"""Fewest runs whose formats two processes write."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +308,7 @@ def write_reports(
             }
 
         apart = [name for name, reporter in selection.reporters.items() if reporter.apart]
-        with Fork(lambda: write(apart), wanted=bool(apart) and len(results.runs) >= _MANY) as others:
+        with Fork(lambda: write(apart), wanted=bool(apart) and len(results.runs) >= MANY_RUNS) as others:
             written = write(name for name in selection.reporters if name not in apart)
             written |= others.result()
         for number, name in enumerate(selection.reporters):

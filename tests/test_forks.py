@@ -81,14 +81,14 @@ def test_runs_read_ahead_are_those_read_one_by_one(
     (runs[5] / "panels.jsonl").write_bytes(b'{"i":3,"crc":"00000000"}\n')
     outcomes = []
     for fewest in (2, 50):
-        monkeypatch.setattr("fssbench.runs.read_ahead._MANY", fewest)
+        monkeypatch.setattr("fssbench.runs.read_ahead.MANY_RUNS", fewest)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             results = collect([tmp_path], resamples=0)
         counts = [(r.slug, r.inter.tolist(), r.queries, [p.index for p in r.panels]) for r in results.runs]
         outcomes.append((counts, results.notes, [str(each.message) for each in said]))
     assert outcomes[0] == outcomes[1]
-    monkeypatch.setattr("fssbench.runs.read_ahead._MANY", 2)
+    monkeypatch.setattr("fssbench.runs.read_ahead.MANY_RUNS", 2)
     with ReadAhead(runs, pictures=True) as ahead:
         assert ahead.take(runs[0]).records is None
         assert ahead.take(runs[5]).panels == {3: (0, 24)}
@@ -104,7 +104,7 @@ def test_a_report_of_two_processes_has_the_bytes_of_one(
     monkeypatch.setattr("fssbench.reports.formats.figure_files.list_drawings", lambda _: drawn)
     folders = []
     for fewest in (1, 1000):
-        monkeypatch.setattr("fssbench.reporting._MANY", fewest)
+        monkeypatch.setattr("fssbench.reporting.MANY_RUNS", fewest)
         monkeypatch.setattr("fssbench.reports.formats.figure_files._MANY", fewest)
         folders.append(tmp_path / str(fewest))
         report = write_reports(results, folders[-1], ["json", "markdown", "csv", "figures"])
@@ -123,7 +123,7 @@ def test_a_report_of_two_processes_has_the_bytes_of_one(
 def test_a_reporter_that_fails_in_its_process_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fssbench.reporting._MANY", 1)
+    monkeypatch.setattr("fssbench.reporting.MANY_RUNS", 1)
     monkeypatch.setattr("fssbench.reports.formats.csv_report.name_runs", None)
     report = write_reports(make_results(), tmp_path, ["csv", "json"])
     assert list(report.broken) == ["csv"]

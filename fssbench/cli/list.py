@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from fssbench.plugins.registry import Registry
 
 Row = dict[str, Any]
-_MANY = 50
-"""Fewest runs that two processes read."""
 
 
 @dataclass(frozen=True)
@@ -216,12 +214,12 @@ def _list_suites(place: Place) -> Iterator[Row]:
 
 
 def _list_runs(place: Place) -> Iterator[Row]:
-    from fssbench.forks import Fork
+    from fssbench.forks import MANY_RUNS, Fork
     from fssbench.runs.store import find_run_folders
 
     paths = list(find_run_folders(place.out))
     half = len(paths) // 2
-    with Fork(lambda: _describe_runs(paths[half:]), wanted=len(paths) >= _MANY) as others:
+    with Fork(lambda: _describe_runs(paths[half:]), wanted=len(paths) >= MANY_RUNS) as others:
         yield from _describe_runs(paths[:half])
         yield from others.result()
 

@@ -12,13 +12,11 @@ from pathlib import Path
 
 from fssbench.errors import DataError
 from fssbench.files.regular import read_regular
-from fssbench.forks import Fork
+from fssbench.forks import MANY_RUNS, Fork
 from fssbench.runs.pictures import Places, locate_panels
 from fssbench.runs.records import RecordTable, parse_canonical
 from fssbench.runs.store import LOG
 
-_MANY = 50
-"""Fewest runs that are worth a process."""
 _HERE = 0.4
 """Share of the runs whose logs are read in the first process."""
 
@@ -44,7 +42,7 @@ class ReadAhead:
     def __init__(self, paths: Sequence[Path], *, pictures: bool) -> None:
         self._pictures = pictures
         later = paths[int(_HERE * len(paths)) :]
-        self._fork = Fork(lambda: {path: self._read(path) for path in later}, wanted=len(paths) >= _MANY)
+        self._fork = Fork(lambda: {path: self._read(path) for path in later}, wanted=len(paths) >= MANY_RUNS)
         self._later = frozenset(later if self._fork.begun else ())
         self._logs: dict[Path, Logs] | None = None
 

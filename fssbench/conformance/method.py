@@ -28,7 +28,7 @@ from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.contracts.prediction import UNNAMED, tell_class_names
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.evaluation.isolation import generators_kept, isolated
-from fssbench.plugins.process_state import ProcessState
+from fssbench.plugins.process_state import SettingsState
 
 OTHER_SUPPORTS = 3
 """Episodes whose supports are replaced.  An answer that consists of a mask alone may be the same for one of them."""
@@ -278,7 +278,7 @@ def settings_untouched(s: MethodSubject) -> None:
     """A prediction changes nothing process-wide: settings, hooks, environment, functions of other modules."""
     episodes = s.episodes()
     with isolated(0):  # this context also restores what the call changes
-        before = ProcessState()
+        before = SettingsState()
         s.method.predict(episodes.query, episodes.support, episodes.mask)
         changed = before.list_changed_settings()
     changed = [*dict.fromkeys((*changed, *s.state.list_changed_settings(), *s.state.list_other_changes()))]

@@ -160,21 +160,28 @@ def _list_classes(name: str, module: ModuleType) -> tuple[type, ...]:
     return known[2]
 
 
-class ProcessState:
-    """The state of this process at one time."""
+class SettingsState:
+    """The settings of this process at one time."""
 
     def __init__(self) -> None:
         self._settings = {name: read() for name, read in _SETTINGS.items()}
+
+    def list_changed_settings(self) -> list[str]:
+        """List the settings that have changed since; empty if none has."""
+        return [name for name, read in _SETTINGS.items() if read() != self._settings[name]]
+
+
+class ProcessState(SettingsState):
+    """The settings of this process at one time, with its hooks, environment, signal handlers and functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._tables = {name: set(table) for name, table in _TABLES.items()}
         self._environment = dict(os.environ)
         self._signals = {number: signal.getsignal(number) for number in signal.valid_signals()}
         self._functions = {
             id(holder): (holder, name, vars(holder).copy()) for name, holder in _list_holders()
         }
-
-    def list_changed_settings(self) -> list[str]:
-        """List the settings that have changed since; empty if none has."""
-        return [name for name, read in _SETTINGS.items() if read() != self._settings[name]]
 
     def list_other_changes(self) -> list[str]:
         """List the hooks, variables, signal handlers and functions that have changed since; empty if none has."""

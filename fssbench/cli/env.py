@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from typing import Any
@@ -13,6 +12,7 @@ from fssbench import __version__
 from fssbench.cli.options import json_option
 from fssbench.cli.output import emit_json, print_fields
 from fssbench.cli.torch_facts import count_threads, list_devices
+from fssbench.installed import find_version
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pillow", "pandas", "pydantic", "click", "safetensors")
 EXTRAS = (
@@ -37,13 +37,6 @@ SETTINGS = (
 """The only environment variables that are shown; others may hold a secret."""
 
 
-def _find_version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def collect_facts() -> dict[str, Any]:
     """Collect versions, devices, settings and folders, ready for JSON."""
     from fssbench.data.location import is_miniature
@@ -59,8 +52,8 @@ def collect_facts() -> dict[str, Any]:
         "fssbench": __version__,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _find_version(name) or "missing" for name in PACKAGES},
-        "extras": {name: _find_version(name) or "not installed" for name in EXTRAS},
+        "packages": {name: find_version(name) or "missing" for name in PACKAGES},
+        "extras": {name: find_version(name) or "not installed" for name in EXTRAS},
         "devices": list_devices(),
         "threads": count_threads(),
         "cpus": os.cpu_count(),

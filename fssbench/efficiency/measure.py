@@ -39,10 +39,11 @@ from fssbench.errors import DataError, PluginError
 from fssbench.evaluation.isolation import generators_kept, isolated
 from fssbench.files.cache import cache_folder
 from fssbench.files.canonical_json import digest
+from fssbench.installed import find_version
 from fssbench.loading.load import load_method
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import BACKBONES, METHODS, load_plugin
-from fssbench.runs.identity import find_version, make_label
+from fssbench.runs.identity import make_label
 
 _OWN_SALT = secrets.token_hex(16)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from fssbench.clone import find_plugin_package
+from fssbench.installed import find_version
 from fssbench.plugins.import_files import find_plugin_folder
 
 _BY_NAME = frozenset({"import_module", "__import__"})
@@ -161,10 +162,5 @@ def _list_top_level_names(distribution: importlib.metadata.Distribution) -> set[
 def find_distributions(name: str) -> dict[str, str]:
     """Return the versions of the installed distributions that contain a module, by name; empty if there are none."""
     names = map_distributions().get(name.partition(".")[0], ())
-    versions = {}
-    for each in sorted(set(names)):
-        try:
-            versions[each.lower().replace("_", "-")] = importlib.metadata.version(each)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    versions = {each.lower().replace("_", "-"): find_version(each) for each in sorted(set(names))}
+    return {each: version for each, version in versions.items() if version is not None}

@@ -113,12 +113,12 @@ class KeptFacts:
             return
         modules = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
         files = {str(file) for file in modules if file} | self._other_files | set(_folders_searched())
-        stamps = {file: _stamp(file) for file in sorted(files)}
+        stamps = {file: _stamp(file) for file in sorted(files - self._stamps.keys())}
         if any(stamp and max(stamp[1:]) > _LOADING_SINCE for stamp in stamps.values()):
             return
         content = {
             "installation": _describe_installation(),
-            "stamps": self._stamps | stamps,
+            "stamps": stamps | self._stamps,
             "facts": self._facts | self._added,
         }
         try:

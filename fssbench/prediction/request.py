@@ -20,12 +20,12 @@ from fssbench.errors import UsageError
 from fssbench.files.canonical_json import digest
 from fssbench.files.home import expand_home
 from fssbench.files.state_dicts import digest_state
+from fssbench.installed import find_version
 from fssbench.prediction.examples import Example, ExampleRules
 from fssbench.prediction.folder import FORMAT
 from fssbench.prediction.method_choice import LoadedMethod
 from fssbench.prediction.reading import Orientation
 from fssbench.prediction.records import RULES, PredictionManifest
-from fssbench.runs.identity import find_version
 from fssbench.runs.redaction import identify_value, redact_value
 
 Label = Annotated[int, Field(ge=1, le=255)]

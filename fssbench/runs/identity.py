@@ -6,7 +6,6 @@ The context records where and how the run was made, and is never compared.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import sys
@@ -24,6 +23,7 @@ from fssbench.contracts.run_manifest import Context, Identity, RunManifest
 from fssbench.data.data_files import DataFiles
 from fssbench.data.picture_names import Pictures
 from fssbench.files.plain_names import make_plain_name
+from fssbench.installed import find_version
 from fssbench.runs.early_marks import (
     make_method_marks,
     make_size_marks,
@@ -219,14 +219,6 @@ def compose_label(name: str, labels: Iterable[str], passed: Mapping[str, Any]) -
     parts = [*labels]
     parts += [f"{key}={value}" for key, value in sorted(passed.items())]
     return name + (f" ({', '.join(parts)})" if parts else "")
-
-
-def find_version(package: str) -> str | None:
-    """Return the version of a package, or None if it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def make_run_slug(manifest: RunManifest) -> str:

@@ -1,7 +1,11 @@
-"""Processes really killed: at random moments, at steps of the store (each at night), in resume and in merge."""
+"""Processes really killed: at random moments, and at steps of a run, a resume and a merge.
+
+CI has one step of each kind, the night every step.
+"""
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -9,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kills import die_before
+from kills import choose_steps, die_before, record_steps
 
 from fssbench.runs.merge import merge
 
@@ -40,7 +44,7 @@ def random_kills(null, kills: int, episodes: int) -> None:
 
 
 def test_kills_at_random_moments_lose_nothing_and_count_nothing_twice(null):
-    random_kills(null, kills=25, episodes=60)
+    random_kills(null, kills=10, episodes=40)
 
 
 @pytest.mark.nightly
@@ -49,13 +53,19 @@ def test_two_hundred_kills_at_random_moments(null):
     random_kills(null, kills=200, episodes=120)
 
 
-def kill_at_steps(null, stride, work, check, prepare=lambda out: None) -> int:
-    """Kill `work(out)` before each `stride`-th of its file calls; `check(out)` must always recover.
+def kill_at_steps(null, every, work, check, prepare=lambda out: None) -> int:
+    """Kill `work(out)` before one step of each kind, or before every step; `check(out)` must always recover.
 
     Returns:
-        The step of the last kill.
+        The number of kills.
     """
-    for step in range(1, 1000, stride):
+    out, kinds_file = null.folder / "undisturbed", null.folder / "kinds.json"
+    prepare(out)
+    child = null.fork(lambda: record_steps(lambda: work(out), kinds_file))
+    assert child.wait() == 0, child.message
+    kinds = json.loads(kinds_file.read_text())
+    steps = range(1, len(kinds) + 1) if every else choose_steps(kinds)
+    for step in steps:
         out = null.folder / f"step{step}"
         prepare(out)
 
@@ -64,17 +74,19 @@ def kill_at_steps(null, stride, work, check, prepare=lambda out: None) -> int:
             work(out)
 
         child = null.fork(doomed)
-        code = child.wait()
-        if code == 0:
-            return step - stride
-        assert code == -signal.SIGKILL, f"step {step}: {code} {child.message}"
+        assert child.wait() == -signal.SIGKILL, f"step {step}, {kinds[step - 1]}: {child.message}"
         check(out)
         shutil.rmtree(out, ignore_errors=True)
-    raise AssertionError("never completed")
+    return len(steps)
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.nightly)])
-def test_killed_at_steps_of_a_run(null, stride):
+each_kind_or_every_step = pytest.mark.parametrize(
+    "every", [False, pytest.param(True, marks=pytest.mark.nightly)]
+)
+
+
+@each_kind_or_every_step
+def test_killed_at_steps_of_a_run(null, every):
     plan, method = null.plan(4), null.method()
     (whole,) = null.run("whole", plan, method)
 
@@ -83,12 +95,12 @@ def test_killed_at_steps_of_a_run(null, stride):
         assert null.read_results(again.path) == null.read_results(whole.path)
         assert not list(again.path.glob(".*.partial"))
 
-    assert kill_at_steps(null, stride, lambda out: null.run(out, plan, method), check) > 20
+    assert kill_at_steps(null, every, lambda out: null.run(out, plan, method), check) > 12
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.nightly)])
-@pytest.mark.filterwarnings("ignore:the last record")
-def test_killed_at_steps_of_a_resume(null, stride):
+@each_kind_or_every_step
+@pytest.mark.filterwarnings("ignore:the last record", "ignore:.* was changed after it was written")
+def test_killed_at_steps_of_a_resume(null, every):
     plan, method = null.plan(5), null.method()
     (whole,) = null.run("whole", plan, method)
     log = (whole.path / "episodes.jsonl").read_bytes()
@@ -101,18 +113,18 @@ def test_killed_at_steps_of_a_resume(null, stride):
         (again,) = null.run(out, plan, method)
         assert null.read_results(again.path) == null.read_results(whole.path)
 
-    steps = kill_at_steps(
+    kills = kill_at_steps(
         null,
-        stride,
+        every,
         lambda out: null.run(out, plan, method),
         check,
         prepare=lambda out: shutil.copytree(null.folder / "part", out),
     )
-    assert steps > 12
+    assert kills > 10
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.nightly)])
-def test_killed_at_steps_of_a_merge(null, stride):
+@each_kind_or_every_step
+def test_killed_at_steps_of_a_merge(null, every):
     plan, method = null.plan(4), null.method()
     (whole,) = null.run("whole", plan, method)
     for part in (1, 2):
@@ -125,4 +137,4 @@ def test_killed_at_steps_of_a_merge(null, stride):
         sessions = (path / "sessions.jsonl").read_text().splitlines()
         assert len(sessions) == len(set(sessions))
 
-    assert kill_at_steps(null, stride, lambda out: merge(shards, out), check) > 15
+    assert kill_at_steps(null, every, lambda out: merge(shards, out), check) > 12

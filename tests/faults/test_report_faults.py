@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from command import run_command
-from kills import die_before, file_size_limit
+from kills import choose_steps, die_before, file_size_limit, record_steps
 from messages import error_names
 from run_folders import make_plan, write_run
 
@@ -50,18 +51,37 @@ def write_new(folder: Path) -> None:
         write_texts(output.make_part(0), NEW)
 
 
-def test_a_kill_before_every_step_leaves_whole_files_and_the_next_report_cleans_up(
-    null: Any, out: Path
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_a_kill_before_a_step_leaves_whole_files_and_the_next_report_cleans_up(
+    null: Any, out: Path, tmp_path: Path, every: bool
 ) -> None:
-    complete = mixed = 0
-    for step in range(1, 200):
+    left = tmp_path / "left"
+    """The output folder with what an earlier process left when it was killed."""
 
-        def work(step: int = step) -> None:
+    def kill_before(step: int) -> None:
+        def work() -> None:
             die_before(step)
             write_new(out)
 
         child = null.fork(work)
-        code = child.wait()
+        assert child.wait() == -signal.SIGKILL, child.message
+
+    def restore() -> None:
+        shutil.rmtree(out)
+        shutil.copytree(left, out)
+
+    kill_before(12)
+    out.rename(left)
+    assert list(left.glob(".writing-*/0/*")), "nothing is left that the next process has to remove"
+    out.mkdir()
+    restore()
+    child = null.fork(lambda: record_steps(lambda: write_new(out), tmp_path / "kinds.json"))
+    assert child.wait() == 0, child.message
+    kinds = json.loads((tmp_path / "kinds.json").read_text())
+    mixed = 0
+    for step in range(1, len(kinds) + 1) if every else choose_steps(kinds):
+        restore()
+        kill_before(step)
         texts = {name: text for name, text in read_texts(out).items() if not name.startswith(".writing-")}
         assert texts.keys() == OLD.keys()
         for name, text in texts.items():
@@ -71,14 +91,6 @@ def test_a_kill_before_every_step_leaves_whole_files_and_the_next_report_cleans_
         new = [name for name in NEW if texts[name] == NEW[name]]
         assert "index.html" not in new or len(new) == len(NEW)
         mixed += 0 < len(new) < len(NEW)
-        if code == 0:
-            complete = step
-            break
-        assert code == -signal.SIGKILL, child.message
-        shutil.rmtree(out / "sub")
-        write_texts(out, OLD)
-    print(complete)
-    assert complete > 8
     assert mixed
     write_new(out)
     assert read_texts(out) == {**OLD, **NEW}, "something that a killed process wrote is left"

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 IMPORTS = {
     # before the fork, because they take most of a command's time
-    True: "import torch, torchvision.models",
+    True: "import torch, torchvision.models, scipy.sparse, fssbench.cli.run_output, fssbench.evaluation.request",
     False: "import matplotlib.figure, numpy, pandas, pydantic, rich.console, scipy.stats",
 }
 """What the parent of the commands imports for them: with torch, and without."""

@@ -316,17 +316,19 @@ class MethodRun:
                 "perhaps because that was made on another machine. Its mask would not belong to the "
                 "counts. Next: choose another --out"
             )
+        self._left.discard(episode.index)
+        withheld = not self._left and bool(self.repeated.episodes)  # a run is complete after its repetitions
+        self.writer.restore(record if stored is None and not withheld else None)
         if self.masks is not None:
             self.masks.save(episode, prediction)
         self.repeated.keep(episode.index, prediction)
-        self._left.discard(episode.index)
         if stored is None:
             if self.panels.wanted(episode.index):
                 self.panels.save(episode, prediction, target)
-            if self._left or not self.repeated.episodes:
-                self._append(record)
-            else:  # a run is complete only after its repetitions
+            if withheld:
                 self._withheld = record
+            else:
+                self._append(record)
 
     def _append(self, record: EpisodeRecord) -> None:
         self.writer.append(record)

@@ -149,13 +149,25 @@ class RunWriter:
             DataError: if it cannot be written; what was stored before stays intact.
             RunFolderError: if this process no longer owns the folder.
         """
-        if self._opened.find_harm():
-            self._mend(record)
+        self.restore(record)
         stored = describe_count(len(self.done), "episode is", "episodes are")
         hint = f"{stored} stored. Next: free space, then run the same command again"
         self._order.append((record.index, self._opened.size))
         self._opened.append(record.line(), hint)
         self.done[record.index] = record
+
+    def restore(self, last: EpisodeRecord | None = None) -> None:
+        """Restore the folder if another program has taken away or changed the log, so that files can be added to it.
+
+        Args:
+            last: the record that will be written next; a folder that was moved away receives it.
+
+        Raises:
+            DataError: if it cannot be written.
+            RunFolderError: if this process no longer owns the folder.
+        """
+        if self._opened.find_harm():
+            self._mend(last)
 
     def take_back(self, count: int) -> None:
         """Remove the last `count` records that this process appended.
@@ -165,8 +177,7 @@ class RunWriter:
         """
         if not count:
             return
-        if self._opened.find_harm():
-            self._mend()
+        self.restore()
         self._opened.cut(self._order[-count][1])
         for index, _ in self._order[-count:]:
             del self.done[index]

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 from messages import error_names
+from null_harness import NullHarness
 
 from fssbench.errors import RunFolderError
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.settings import Settings
+from fssbench.runs.masks import read_masks
+from fssbench.runs.pictures import read_panels
 from fssbench.runs.store import read_manifest, read_records, read_run
 from fssbench.runs.writer import RunWriter
 
-EPISODES = 8
+EPISODES = 6
 
 
 def delete(run: Path) -> None:
@@ -101,19 +104,26 @@ def disturbed(null, harm, at: int, out: str = "out"):
     return evaluate_all([null.method()], null.plan(EPISODES), settings, watch=watch)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    """The folder of a run that nobody disturbed; read-only by agreement."""
+    null = NullHarness(tmp_path_factory.mktemp("undisturbed"))
+    (done,) = null.run("whole", null.plan(EPISODES), panels=2)
+    return done.path
+
+
 @pytest.mark.filterwarnings("ignore:the last record")
 @pytest.mark.parametrize("at", [1, 3, EPISODES], ids=["first", "middle", "last"])
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
-def test_harm_to_a_running_run_is_an_error_and_loses_nothing(null, harm, at):
-    (whole,) = null.run("whole", null.plan(EPISODES), panels=2)
+def test_harm_to_a_running_run_is_an_error_and_loses_nothing(null, undisturbed, harm, at):
     done, ((_, error),) = disturbed(null, harm, at)
     assert done == []
     assert isinstance(error, RunFolderError)
     path = null.find_run("out")
     assert str(path) in str(error)
     assert f"{EPISODES} episodes were written again" in str(error)
-    assert null.read_results(path) == null.read_results(whole.path)
-    assert (path / "panels.jsonl").read_bytes() == (whole.path / "panels.jsonl").read_bytes()
+    assert null.read_results(path) == null.read_results(undisturbed)
+    assert (path / "panels.jsonl").read_bytes() == (undisturbed / "panels.jsonl").read_bytes()
     assert read_run(path).status == "complete"
     null.calls_file.unlink()
     (again,) = null.run("out", null.plan(EPISODES), panels=2)
@@ -127,18 +137,41 @@ def test_what_lay_in_place_of_the_log_is_set_aside_and_never_deleted(null):
     assert b"somebody else's line" in aside.read_bytes()
 
 
-def test_folder_that_is_moved_away_keeps_all_that_was_computed(null):
-    elsewhere = null.folder / "elsewhere"
-    done, ((_, error),) = disturbed(null, lambda run: run.rename(elsewhere), 3)
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_folder_that_is_deleted_before_its_first_episode_is_made_again(null, undisturbed, masks):
+    """Pictures and masks of an episode are stored before its counts."""
+
+    def logits(self, query, support, support_mask):
+        if not null.count_calls():
+            shutil.rmtree(null.find_run("out"))
+        return null.base.logits(self, query, support, support_mask)
+
+    method = null.make_broken("null", logits=logits)
+    settings = Settings(out=null.folder / "out", panels=EPISODES, save_masks=masks)
+    done, ((_, error),) = evaluate_all([method], null.plan(EPISODES), settings)
     assert done == []
     assert isinstance(error, RunFolderError)
-    assert error_names(error, "was moved while it was being written", "4 episodes", "Next: move it back")
+    path = null.find_run("out")
+    assert read_run(path).records == read_run(undisturbed).records
+    assert len(list(read_panels(read_run(path)))) == EPISODES
+    assert len(read_masks(path)) == EPISODES * masks
+
+
+@pytest.mark.parametrize("at", [3, 4], ids=["before an episode", "before one with pictures"])
+def test_folder_that_is_moved_away_keeps_all_that_was_computed(null, at):
+    elsewhere = null.folder / "elsewhere"
+    done, ((_, error),) = disturbed(null, lambda run: run.rename(elsewhere), at)
+    assert done == []
+    assert isinstance(error, RunFolderError)
+    assert error_names(
+        error, "was moved while it was being written", f"{at + 1} episodes", "Next: move it back"
+    )
     records, _ = read_records(elsewhere / "episodes.jsonl")
-    assert sorted(records) == [0, 1, 2, 3]
+    assert sorted(records) == list(range(at + 1))
     assert list((null.folder / "out").iterdir()) == []
     elsewhere.rename(null.folder / "out" / error.args[0].split("/out/")[1].split(" ")[0])
     (again,) = null.run("out", null.plan(EPISODES), panels=2)
-    assert again.computed == EPISODES - 4
+    assert again.computed == EPISODES - at - 1
 
 
 def test_folder_that_another_process_took_over_is_left_to_it(null):

@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from places import NULL_PLUGIN
 from processes import Started
 
 import fssbench
+from fssbench.api import Method
 from fssbench.errors import DataError, LockedError
 from fssbench.evaluation.repeated import LEAST
 from fssbench.runs.store import read_records, read_run
@@ -25,11 +27,15 @@ def hear_sigint() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(null, *, whole: bool) -> subprocess.Popen[str] | Started:
-    """Start the command as a user does, or as a fork, which need not import torch."""
+def start(null, *, whole: bool, sleep: float = 0.05) -> subprocess.Popen[str] | Started:
+    """Start the command as a user does, or as a fork, which need not import torch.
+
+    Args:
+        sleep: seconds that an episode takes longer.
+    """
     words = ["run", "-m", "null", "-b", "nulldata", "-k", "1", "--episodes", "40", "--panels", "1"]
-    words += ["--out", null.folder / "out", "--device", "cpu", "--plugin", NULL_PLUGIN, "--set", "sleep=0.05"]
-    environment = null.make_environment()
+    words += ["--out", null.folder / "out", "--device", "cpu", "--plugin", NULL_PLUGIN]
+    environment = null.make_environment({"NULL_SLEEP": str(sleep)})
     if not whole:
         return Started(words, null.folder, environment)
     return subprocess.Popen(
@@ -44,7 +50,7 @@ def start(null, *, whole: bool) -> subprocess.Popen[str] | Started:
 
 def finish(null) -> int | None:
     """Exit status of the command when nothing interrupts it."""
-    child = start(null, whole=False)
+    child = start(null, whole=False, sleep=0)
     child.communicate()
     return child.returncode
 
@@ -78,8 +84,20 @@ def interrupted(null, number: int, times: int, expected: set[int], whole: int = 
     assert finish(null) == 0
     assert null.count_calls() <= 40 + times + LEAST
     plan = fssbench.plan("nulldata", shot=1, data=null.data, episodes=40)
-    (whole,) = null.run("whole", plan, null.method(sleep=0.05))
+    (whole,) = null.run("whole", plan)
     assert null.read_results(null.find_run("out")) == null.read_results(whole.path)
+
+
+def make_waiting(null, gate: Path, calls: int) -> Method:
+    """Make a null method that waits for a file after some calls."""
+
+    def logits(self, query, support, support_mask):
+        until = time.monotonic() + 30
+        while null.count_calls() >= calls and not gate.exists() and time.monotonic() < until:
+            time.sleep(0.005)
+        return null.base.logits(self, query, support, support_mask)
+
+    return null.make_broken("null", logits=logits)
 
 
 def test_sigint_keeps_all_that_was_computed(null):
@@ -120,8 +138,8 @@ def test_second_sigint_ends_at_once_and_stays_resumable(null, whole):
 def test_one_owner_and_the_others_are_told_who(null, processes, races):
     for race in range(races):
         out, plan = null.folder / f"race{race}", null.plan(4)
-        go = null.folder / f"go{race}"
-        method = null.method(sleep=0.4)
+        go, told = null.folder / f"go{race}", null.folder / f"told{race}"
+        method = make_waiting(null, told, 0)
 
         def work(out=out, plan=plan, go=go, method=method) -> None:
             while not go.exists():
@@ -132,7 +150,9 @@ def test_one_owner_and_the_others_are_told_who(null, processes, races):
         go.touch()
         started = time.monotonic()
         ends = {}
-        for _ in children:
+        for number in range(processes):
+            if number == processes - 1:
+                told.touch()  # all but one have ended, so the owner may go on
             pid, status = os.wait()
             ends[pid] = (os.waitstatus_to_exitcode(status), time.monotonic() - started)
         winners = [c for c in children if ends[c.pid][0] == 0]
@@ -150,7 +170,8 @@ def test_one_owner_and_the_others_are_told_who(null, processes, races):
 
 def test_owner_that_died_is_followed(null):
     plan = null.plan(6)
-    child = null.fork(lambda: null.run("runs", plan, null.method(sleep=0.2)))
+    method = make_waiting(null, null.folder / "gate", 2)
+    child = null.fork(lambda: null.run("runs", plan, method))
     while null.count_calls() < 2:
         time.sleep(0.01)
     child.kill()
@@ -158,7 +179,8 @@ def test_owner_that_died_is_followed(null):
     (path,) = (p for p in (null.folder / "runs").iterdir() if p.is_dir())
     owner = json.loads((path / ".owner.json").read_text())
     assert owner["pid"] == child.pid
-    (done,) = null.run("runs", plan, null.method(sleep=0.2))
+    (null.folder / "gate").touch()
+    (done,) = null.run("runs", plan, method)
     assert done.score.episodes == 6
     assert not (path / ".owner.json").exists()
 
@@ -188,12 +210,14 @@ def test_damaged_owner_file_is_followed(null, text):
 def test_reading_needs_no_lock(null):
     """`score` and `report` read a run that is being written."""
     plan = null.plan(8)
-    child = null.fork(lambda: null.run("runs", plan, null.method(sleep=0.1)))
+    gate = null.folder / "gate"
+    child = null.fork(lambda: null.run("runs", plan, make_waiting(null, gate, 4)))
     while null.count_calls() < 4:
         time.sleep(0.01)
     run = read_run(null.find_run("runs"))
     assert 0 < run.done < 8
     assert run.status == "incomplete"
+    gate.touch()
     assert child.wait() == 0
 
 

@@ -1,7 +1,8 @@
 """A data set without files and a method without weights, for tests of the harness alone.
 
 Tests load this file with `--plugin`.  Each call of `NullMethod` is counted in the file that the environment
-variable NULL_CALLS names, so a test knows how many episodes were computed.
+variable NULL_CALLS names, so a test knows how many episodes were computed.  NULL_SLEEP are seconds that each call
+takes longer, without another setting of the method and so without another identity of its run.
 """
 
 from __future__ import annotations
@@ -105,8 +106,8 @@ class NullMethod(ImageMethod):
         if "NULL_CALLS" in os.environ:
             with Path(os.environ["NULL_CALLS"]).open("a") as file:
                 file.write("x\n")
-        if self.config.sleep:
-            time.sleep(self.config.sleep)
+        if seconds := self.config.sleep or float(os.environ.get("NULL_SLEEP", "0")):
+            time.sleep(seconds)
         both = support_mask.new_empty(len(support_mask), 2, *support_mask.shape[2:])
         mean = support_mask[:, 0] if support_mask.shape[1] == 1 else support_mask.mean(dim=1)
         torch.sub(mean, 0.5 - self.config.bias, out=both[:, 1])

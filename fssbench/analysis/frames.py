@@ -396,6 +396,5 @@ def _make_table(columns: Sequence[Column], values: Mapping[str, Any]) -> DataFra
 
     table = DataFrame(dict(values), columns=column_names(columns))
     types = {column.name: _TYPES[column.kind] for column in columns}
-    return table.astype(
-        {name: types[name] for name, given in table.dtypes.items() if str(given) != types[name]}
-    )
+    other = {name: types[name] for name, given in table.dtypes.items() if str(given) != types[name]}
+    return table.astype(other) if other else table  # without a change it would copy every column

@@ -6,8 +6,12 @@ means.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fssbench.api import (
     MEAN_COLUMNS,
@@ -16,7 +20,6 @@ from fssbench.api import (
     Column,
     Results,
     build_legend,
-    column_names,
     make_mean_table,
     make_run_table,
     with_names,
@@ -66,13 +69,15 @@ def make_results_table(results: Results, edit_text: Callable[[str], str] = clean
         results: the table model.
         edit_text: function that is applied to every text, such as a guard against formulas in spreadsheets.
     """
-    import pandas
+    from pandas import DataFrame
 
-    tables = [
-        _prepare_for_file(table.reindex(columns=column_names(RESULT_COLUMNS)), edit_text)
-        for table in _make_tables(results)
-    ]
-    return pandas.concat(tables, ignore_index=True)
+    edit_once = cache(edit_text)
+    parts = [(len(table), table.to_dict("list")) for table in _make_tables(results)]
+    columns = {}
+    for column in RESULT_COLUMNS:
+        values = [value for rows, part in parts for value in part.get(column.name, [None] * rows)]
+        columns[column.name] = _prepare_for_file(column, values, edit_once)
+    return DataFrame(columns)
 
 
 _last: tuple[Results, tuple[DataFrame, DataFrame]] | None = None
@@ -103,13 +108,13 @@ def _list_paper_values(cell: Cell) -> tuple[float | None, bool | None]:
     return (float(beside.printed), beside.same) if beside else (None, None)
 
 
-def _prepare_for_file(table: DataFrame, edit_text: Callable[[str], str]) -> DataFrame:
-    """Give each column the type that it has in a file.  A missing text stays empty."""
-    for column in RESULT_COLUMNS:
-        values = table[column.name]
-        if column.kind == "text":
-            edited = {text: edit_text(text) for text in values.dropna().unique()}
-            table[column.name] = values.astype("object").map(edited)
-        else:
-            table[column.name] = values.astype("float64" if column.kind == "number" else "Int64")
-    return table
+def _prepare_for_file(column: Column, values: list[Any], edit_text: Callable[[str], str]) -> Any:
+    """Give the values of a column the type that it has in a file.  A missing value stays empty."""
+    from pandas import array
+
+    given = [None if value is None or value != value else value for value in values]
+    if column.kind == "number":
+        return np.array([math.nan if value is None else value for value in given], float)
+    if column.kind == "text":
+        return [None if value is None else edit_text(value) for value in given]
+    return array([None if value is None else int(value) for value in given], dtype="Int64")

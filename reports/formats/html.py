@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment
@@ -85,8 +86,12 @@ def render_page(results: Results) -> str:
     )
 
 
+@cache
 def open_page_templates() -> Environment:
-    """Open the templates of pages.  Everything is escaped except what this package draws or writes."""
+    """Open the templates of pages.  Everything is escaped except what this package draws or writes.
+
+    They are opened once per process, because compiling them takes longer than a page of few runs.
+    """
     templates = open_templates()
     templates.filters |= {
         "svg": lambda d: Markup(make_inline(d)),

@@ -3,7 +3,10 @@ r"""The report as LaTeX tables: `\input{report}`, or `\input{paper}` for the tab
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
+
+from jinja2 import Environment
 
 from fssbench.api import Reporter, Results
 
@@ -48,8 +51,14 @@ def _make_label(identifier: str) -> str:
 
 
 def _render_report(results: Results) -> str:
+    return _open_report_templates().get_template("report.tex.j2").render(report=build_report(results))
+
+
+@cache
+def _open_report_templates() -> Environment:
+    """Open the templates of `report.tex` once per process."""
     templates = open_tex_templates()
     templates.filters["number"] = lambda entry: LatexCode(write_number(entry))
     templates.filters["label"] = lambda text: LatexCode(_make_label(text))
     templates.filters["columns"] = lambda columns: LatexCode("r" * len(columns))
-    return templates.get_template("report.tex.j2").render(report=build_report(results))
+    return templates

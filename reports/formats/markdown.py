@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
+from jinja2 import Environment
 from markupsafe import Markup
 
 from fssbench.api import Reporter, Results
@@ -44,14 +46,11 @@ class MarkdownReporter(Reporter):
 
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `report.md`."""
-        # escaping for HTML is for any value that a template forgets to pass through `md`
-        templates = open_templates(keep_trailing_newline=True)
-        templates.filters["md"] = lambda text: Markup(escape(text))
-        templates.filters["number"] = lambda entry: Markup(write_number(entry))
         report = build_report(results)
         analysis, legend = analyse(results), {mark.kind: mark for mark in report.legend}
         target = folder / "report.md"
-        text = templates.get_template("report.md.j2").render(
+        template = _open_markdown_templates().get_template("report.md.j2")
+        text = template.render(
             report=report,
             strata_tables=make_strata_tables(analysis, legend),
             sensitivity=make_sensitivity_lines(analysis, legend),
@@ -63,3 +62,13 @@ class MarkdownReporter(Reporter):
             newline="\n",
         )
         return [target]
+
+
+@cache
+def _open_markdown_templates() -> Environment:
+    """Open the templates of Markdown files once per process, because compiling them takes most of a report's time."""
+    # escaping for HTML is for any value that a template forgets to pass through `md`
+    templates = open_templates(keep_trailing_newline=True)
+    templates.filters["md"] = lambda text: Markup(escape(text))
+    templates.filters["number"] = lambda entry: Markup(write_number(entry))
+    return templates

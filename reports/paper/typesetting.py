@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import groupby
+
+from jinja2 import Environment
 
 from ..content.tex import LatexCode, escape, open_tex_templates
 from .layouts import KINDS, Layout, name_backbone
@@ -12,11 +15,17 @@ from .tables import Block, Line, Number, PaperTable
 
 def typeset_tables(tables: Sequence[PaperTable]) -> str:
     """Return the text of `paper.tex`."""
+    return _open_paper_templates().get_template("paper.tex.j2").render(tables=tables)
+
+
+@cache
+def _open_paper_templates() -> Environment:
+    """Open the templates of `paper.tex` once per process."""
     templates = open_tex_templates()
     templates.filters["tex"] = LatexCode
     templates.filters["rules"] = lambda layout: LatexCode(_write_rules(layout))
     templates.filters["body"] = lambda block, table: LatexCode("".join(_write_body(block, table)))
-    return templates.get_template("paper.tex.j2").render(tables=tables)
+    return templates
 
 
 def _count_leading_columns(layout: Layout) -> int:

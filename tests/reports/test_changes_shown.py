@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,16 @@ from click.testing import CliRunner
 from fssbench.reports.formats.html import render_page
 from fssbench.reports.formats.markdown import MarkdownReporter
 from hostile_names import NASTY, make_hostile_results, parse_page
-from report_factory import make_cell, make_results, make_run
+from report_factory import make_cell, make_run, make_small_results, share_results
 
 from fssbench.analysis.changes import add_changes
-from fssbench.api import Change, Changes, Departure, Estimate, Results
+from fssbench.api import Change, Changes, Departure, Estimate, Results, RunResult
 from fssbench.cli import main
 
 
 def shown(before_label: str = "pmnet", word: str = "x") -> Results:
     """One changed, one added, one removed cell; foreign text is `word`."""
-    one, two = make_cell([make_run()]), make_cell([make_run("hsnet", marks=("untrained",))])
+    one, two = (make_cell([run]) for run in _two_runs())
     departures = (
         Departure("head_sha256", "a" * 64, "b" * 64, (0, 1)),
         Departure(f"config.{word}", word, "2", (0,)),
@@ -33,6 +34,11 @@ def shown(before_label: str = "pmnet", word: str = "x") -> Results:
         Change("removed", replace(two, label=before_label), None),
     )
     return Results(tuple(one.folds.values()), (one,), 200, 0, changes=Changes(word, changes, 5))
+
+
+@cache
+def _two_runs() -> tuple[RunResult, RunResult]:
+    return make_run(), make_run("hsnet", marks=("untrained",))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +66,7 @@ def test_markdown_tells_the_same(tmp_path: Path) -> None:
     assert len(rows) == 4
     assert {line.count("|") for line in rows} == {9}
     assert re.search(r"\| \+2\.\d \[1\.0, 3\.5\] \|", rows[0])
-    MarkdownReporter().write(make_results(), tmp_path)
+    MarkdownReporter().write(replace(shown(), changes=None), tmp_path)
     assert "Changes since" not in (tmp_path / "report.md").read_text()
 
 
@@ -69,21 +75,28 @@ def test_hostile_text_stays_text_on_the_page(text: str, page: str) -> None:
     assert parse_page(render_page(shown(text, text))).elements == parse_page(page).elements
 
 
-@pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
-def test_hostile_text_stays_text_in_markdown(text: str, tmp_path: Path) -> None:
-    def shape(word: str) -> list[int]:
-        MarkdownReporter().write(shown(word, word), tmp_path)
-        lines = (tmp_path / "report.md").read_text(encoding="utf-8").split("\n")
-        return [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines]
+def read_shape(word: str, folder: Path) -> list[int]:
+    """Write changes in which foreign text is a word, and count the bars of each line that are no text."""
+    MarkdownReporter().write(shown(word, word), folder)
+    lines = (folder / "report.md").read_text(encoding="utf-8").split("\n")
+    return [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines]
 
-    assert shape(text) == shape("benign")
+
+@pytest.fixture(scope="module")
+def benign_shape(tmp_path_factory: pytest.TempPathFactory) -> list[int]:
+    return read_shape("benign", tmp_path_factory.mktemp("benign"))
+
+
+@pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
+def test_hostile_text_stays_text_in_markdown(text: str, benign_shape: list[int], tmp_path: Path) -> None:
+    assert read_shape(text, tmp_path) == benign_shape
 
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_standard_output_tells_what_changed(
     as_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, after = make_results(), make_results()
+    before, after = (make_small_results(tmp_path) for _ in "12")
     kept = after.cells[1:]
     after = replace(after, cells=kept, runs=tuple(r for c in kept for r in c.folds.values()))
     monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: after)
@@ -99,14 +112,14 @@ def test_standard_output_tells_what_changed(
     else:
         assert f"{len(kept)} unchanged since old" in answer.stderr
         assert [x.split("\t")[:3] for x in answer.stdout.splitlines() if x.startswith("removed")] == [
-            ["removed", "pascal5i", "pmnet"]
+            ["removed", "pascal-to-isic2018:isic1", "pmnet"]
         ]
 
 
 def test_a_report_is_compared_with_the_one_it_replaces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, after = make_results(), make_hostile_results("name")
+    before, after = share_results(), make_hostile_results("name")
     monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: before)
     out = str(tmp_path / "out")
     assert CliRunner().invoke(main, ["report", "-o", out, "--format", "json"]).exit_code == 0
@@ -121,7 +134,7 @@ def test_a_report_is_compared_with_the_one_it_replaces(
 
 
 def test_nothing_to_compare_with_is_an_error_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = make_results()
+    results = share_results()
     monkeypatch.setattr("fssbench.analysis.collect.collect", lambda paths, **_: results)
     answer = CliRunner().invoke(main, ["report", "-o", str(tmp_path), "--compare-to", str(tmp_path / "none")])
     assert answer.exit_code == 3

@@ -20,18 +20,18 @@ from fssbench.reports.formats.html import HtmlReporter
 from fssbench.reports.sections.drawings import list_drawings
 from matplotlib.figure import Figure
 from PIL import Image
-from report_factory import make_cell, make_results, make_run
+from report_factory import make_cell, make_run, make_small_results, share_results
 
 from fssbench.api import Results
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return FigureReporter().write(make_results(marks=("miniature",)), tmp_path_factory.mktemp("figures"))
+def written(whole_report: Path) -> list[Path]:
+    return sorted((whole_report / "figures").iterdir())
 
 
 def test_every_figure_of_the_report_in_three_formats(written: list[Path]) -> None:
-    names = {drawing.name for drawing in list_drawings(make_results(marks=("miniature",)))}
+    names = {drawing.name for drawing in list_drawings(share_results(("miniature",)))}
     assert {p.name for p in written} == {f"{n}.{kind}" for n in names for kind in ("svg", "png", "pdf")} | {
         "captions.txt"
     }
@@ -49,7 +49,7 @@ def test_every_figure_of_the_report_in_three_formats(written: list[Path]) -> Non
 
 def test_captions_are_beside_the_figures_and_in_them(written: list[Path]) -> None:
     captions = next(p for p in written if p.name == "captions.txt").read_text()
-    for drawing in list_drawings(make_results(marks=("miniature",))):
+    for drawing in list_drawings(share_results(("miniature",))):
         assert f"{drawing.name}\n{drawing.title}.\n{drawing.caption}\n" in captions
         if drawing.place.startswith("benchmark/"):
             assert re.search(r"episodes per point, 95 % intervals, protocol published/1", drawing.caption)
@@ -59,12 +59,28 @@ def test_captions_are_beside_the_figures_and_in_them(written: list[Path]) -> Non
         assert b"/Subject" in (folder / f"{drawing.name}.pdf").read_bytes()
 
 
-def test_equal_results_give_equal_bytes_without_a_date(written: list[Path], tmp_path: Path) -> None:
-    again = FigureReporter().write(make_results(marks=("miniature",)), tmp_path)
-    for one, two in zip(written, again, strict=True):
-        assert one.name == two.name
-        assert one.read_bytes() == two.read_bytes()
-        assert not re.search(rb"CreationDate|dc:date|matplotlib\.org|Matplotlib v", one.read_bytes())
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two folders with the page and the figures of equal results, each drawn anew."""
+    folders = [tmp_path_factory.mktemp("small") for _ in range(2)]
+    for folder in folders:
+        results = make_small_results(folder / "runs")
+        FigureReporter().write(results, folder)
+        HtmlReporter().write(results, folder)
+    return folders
+
+
+def test_equal_results_give_equal_bytes_without_a_date(small: list[Path]) -> None:
+    first, second = ({p.name: p.read_bytes() for p in (folder / "figures").iterdir()} for folder in small)
+    assert len(first) > 12
+    assert first == second
+    for content in first.values():
+        assert not re.search(rb"CreationDate|dc:date|matplotlib\.org|Matplotlib v", content)
+
+
+def test_equal_results_give_equal_pages(small: list[Path]) -> None:
+    first, second = ((folder / "report.html").read_bytes() for folder in small)
+    assert first == second
 
 
 @pytest.mark.parametrize("text", ["../../up\x00\n", "a" * 400, "é:\\c", "</svg><script>"])
@@ -91,7 +107,7 @@ def test_each_figure_is_drawn_once_for_page_and_files(
 
     for module in (bars, costs, dots, radar, scatter, sizes):
         monkeypatch.setattr(module, "make_figure", count_figure)
-    results = make_results()
+    results = make_small_results(tmp_path / "runs")
     FigureReporter().write(results, tmp_path)
     HtmlReporter().write(results, tmp_path)
     assert len(drawn) == len(list_drawings(results))
@@ -116,12 +132,21 @@ def test_pdf_embeds_its_fonts_without_tables_for_shaping(written: list[Path]) ->
         assert {"glyf", "hmtx", "cmap"} <= set(font.keys())
 
 
-@pytest.mark.parametrize("text", ["pmnet 12.5 −3", "office, flow, é", "Жук α ≥", "日本 x", "\x01"])
-def test_pdf_has_the_same_glyphs_at_the_same_places_as_from_matplotlib(text: str) -> None:
+@pytest.mark.parametrize(
+    ("texts", "weights"),
+    [
+        (("pmnet 12.5 −3", "office, flow, é", "Жук α ≥", "日本 x"), ("normal", "bold")),
+        (("\x01",), ("normal",)),
+    ],
+)
+def test_pdf_has_the_same_glyphs_at_the_same_places_as_from_matplotlib(
+    texts: tuple[str, ...], weights: tuple[str, ...]
+) -> None:
     def write(context: Any) -> bytes:
         figure, file = Figure(figsize=(3, 1)), io.BytesIO()
-        for place, weight in ((0.2, "normal"), (0.6, "bold")):
-            figure.text(0.1, place, text, weight=weight)
+        for place, weight in zip((0.2, 0.6), weights, strict=False):
+            for line, text in enumerate(texts):
+                figure.text(0.1, place + 0.1 * line, text, weight=weight)
         with style.apply_style(), context:
             figure.savefig(file, format="pdf", metadata={"CreationDate": None})
         return file.getvalue()

@@ -10,7 +10,7 @@ from fssbench.reports.content.analysis import Analysis, analyse, counts_as_evide
 from fssbench.reports.content.marks import collect_marks
 from fssbench.reports.sections.findings import state_findings
 from fssbench.reports.sections.pairing import make_matrices, make_overview
-from report_factory import make_cell, make_results, make_run
+from report_factory import make_cell, make_run, share_results
 
 from fssbench.api import Cell, Results, build_legend
 
@@ -73,7 +73,7 @@ def test_methods_that_share_no_column_are_not_one_method() -> None:
 
 
 def test_counts_in_the_sentence_are_those_of_the_pairs() -> None:
-    result = analyse(make_results())
+    result = analyse(share_results())
     told = state_findings(result)
     leader = told.sentence.split(" is significantly")[0]
     claim = r"better than ([\w ]+) in (\d+) of (\d+) comparisons, worse in (\d+), undecided in (\d+)"
@@ -95,7 +95,7 @@ def test_counts_in_the_sentence_are_those_of_the_pairs() -> None:
 
 
 def test_every_method_has_a_number_at_every_place_it_was_run() -> None:
-    results = make_results()
+    results = share_results()
     result = analyse(results)
     assert analyse(results) is result
     rows = make_overview(result, {})

@@ -6,12 +6,12 @@ import base64
 import hashlib
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
+from html import escape, unescape
 from pathlib import Path
 
 import pytest
+from browser import browse, needs_browser
 from click.testing import CliRunner
 from fssbench.reports.formats.csv_report import CsvReporter
 from fssbench.reports.formats.figure_files import FigureReporter
@@ -281,35 +281,6 @@ def test_no_runs_is_an_error(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- in a browser
 
-chromium = pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here")
-
-
-def shown_in_browser(file: Path, fragment: str, profile: Path) -> str:
-    """The page's tree after its script has run."""
-    answer = subprocess.run(
-        [
-            "chromium",
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--enable-logging=stderr",
-            f"--user-data-dir={profile}",
-            "--virtual-time-budget=2000",
-            "--dump-dom",
-            f"{file.as_uri()}{fragment}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=True,
-    )
-    assert "CONSOLE" not in answer.stderr, answer.stderr
-    return answer.stdout
-
 
 def rows_of(dom: str) -> list[str]:
     """Methods whose rows are shown, in order."""
@@ -318,43 +289,6 @@ def rows_of(dom: str) -> list[str]:
     hidden = [b for b in re.findall(r"<tbody([^>]*)>", table) if "hidden" in b]
     assert len(hidden) <= table.count("<tbody")
     return [name for attributes, name in rows if "hidden" not in attributes]
-
-
-@pytest.fixture(scope="module")
-def built(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("board")
-    LeaderboardReporter().write(results, folder)
-    return folder
-
-
-@chromium
-@pytest.mark.timeout(240)
-def test_the_address_says_what_is_sorted_and_shown(results: Results, built: Path, tmp_path: Path) -> None:
-    values = {c.method: c.miou.value for c in results.cells if (c.benchmark, c.shot) == ("pascal5i", 1)}
-    order = sorted(values, key=lambda m: -values[m])
-    whole = order  # the setting of whole data, then that of the miniature, whose methods are untrained
-    marked = [f"{method}, untrained" for method in sorted(values)]
-    dom = shown_in_browser(built / "index.html", "#sort=pascal5i/1&order=descending", tmp_path)
-    assert rows_of(dom) == [*whole, *marked]
-    assert re.search(r'data-key="pascal5i/1"[^>]*aria-sort="descending"', dom)
-    assert len(re.findall(r"<th[^>]*aria-sort=", dom)) == 1
-    assert '<form id="filters" class="filters">' in dom
-    assert dom.count("<button") == 1 + 2 + 4  # "Show all", method and parameters, four columns
-    assert "6 of 6 rows, by PASCAL-5i, 1-shot, descending, within each setting" in dom
-    dom = shown_in_browser(
-        built / "index.html",
-        "#sort=pascal5i/1&order=ascending&kind=pixelwise&marks=untrained&shot=1",
-        tmp_path,
-    )
-    assert rows_of(dom) == [m for m in reversed(order) if m != "panet"]
-    heads = re.findall(r'<th[^>]*data-key="([^"]+)"([^>]*)>', dom)
-    assert [key for key, attributes in heads if "hidden" in attributes] == ["pascal-to-isic2018:isic1/5"]
-    assert '<option value="untrained">without untrained</option>' in dom
-    dom = shown_in_browser(
-        built / "index.html", "#backbone=vgg16&suite=cross-domain&sort=no&shot=zz", tmp_path
-    )
-    assert rows_of(dom) == []
-    assert "0 of 6 rows" in dom
 
 
 CLICKS = """
@@ -378,19 +312,79 @@ addEventListener("load", function () {
   step(0);
 });
 """
+VISITS = {
+    "descending": "index.html#sort=pascal5i/1&order=descending",
+    "filtered": "index.html#sort=pascal5i/1&order=ascending&kind=pixelwise&marks=untrained&shot=1",
+    "nothing": "index.html#backbone=vgg16&suite=cross-domain&sort=no&shot=zz",
+    "clicked": "clicked.html",
+}
+COLLECT = """
+function collect() {
+  var pages = {};
+  document.querySelectorAll("iframe").forEach(function (frame) {
+    pages[frame.name] = frame.contentDocument.documentElement.outerHTML;
+  });
+  document.getElementById("out").textContent = JSON.stringify(pages);
+}
+addEventListener("load", function () { setTimeout(collect, 1000); });  // the clicks take 200 ms
+"""
 
 
-@chromium
-@pytest.mark.timeout(240)
-def test_buttons_and_filters_write_the_address(built: Path, tmp_path: Path) -> None:
-    """On a copy of the page whose policy allows one more script, the one that clicks."""
+@pytest.fixture(scope="module")
+def visits(pages: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The elements of the board at each address, after its script has run.
+
+    The browser starts once, with a page that has a frame for each address.
+    """
+    folder = tmp_path_factory.mktemp("board")
+    text = pages["index.html"]
+    (folder / "index.html").write_text(text, encoding="utf-8")
+    # a copy of the page whose policy allows one more script, the one that clicks
     digest = base64.b64encode(hashlib.sha256(CLICKS.encode()).digest()).decode()
-    text = (built / "index.html").read_text()
-    text = text.replace("script-src ", f"script-src 'sha256-{digest}' ").replace(
-        "</body>", f"<script>{CLICKS}</script></body>"
+    text = text.replace("script-src ", f"script-src 'sha256-{digest}' ")
+    text = text.replace("</body>", f"<script>{CLICKS}</script></body>")
+    (folder / "clicked.html").write_text(text, encoding="utf-8")
+    frames = [f'<iframe name="{name}" src="{escape(address)}"></iframe>' for name, address in VISITS.items()]
+    wrapper = folder / "frames.html"
+    wrapper.write_text(
+        f'<!DOCTYPE html><meta charset="utf-8">{"".join(frames)}<pre id="out"></pre><script>{COLLECT}</script>'
     )
-    (tmp_path / "clicked.html").write_text(text)
-    dom = shown_in_browser(tmp_path / "clicked.html", "", tmp_path / "profile")
+    flags = ("--allow-file-access-from-files", "--virtual-time-budget=5000")
+    shown = browse(wrapper, folder / "profile", *flags)
+    result = re.search(r'<pre id="out">(\{.*?\})</pre>', shown, re.DOTALL)
+    assert result, shown[-300:]
+    answers: dict[str, str] = json.loads(unescape(result[1]))
+    return answers
+
+
+@needs_browser
+@pytest.mark.timeout(240)
+def test_the_address_says_what_is_sorted_and_shown(results: Results, visits: dict[str, str]) -> None:
+    values = {c.method: c.miou.value for c in results.cells if (c.benchmark, c.shot) == ("pascal5i", 1)}
+    order = sorted(values, key=lambda m: -values[m])
+    whole = order  # the setting of whole data, then that of the miniature, whose methods are untrained
+    marked = [f"{method}, untrained" for method in sorted(values)]
+    dom = visits["descending"]
+    assert rows_of(dom) == [*whole, *marked]
+    assert re.search(r'data-key="pascal5i/1"[^>]*aria-sort="descending"', dom)
+    assert len(re.findall(r"<th[^>]*aria-sort=", dom)) == 1
+    assert '<form id="filters" class="filters">' in dom
+    assert dom.count("<button") == 1 + 2 + 4  # "Show all", method and parameters, four columns
+    assert "6 of 6 rows, by PASCAL-5i, 1-shot, descending, within each setting" in dom
+    dom = visits["filtered"]
+    assert rows_of(dom) == [m for m in reversed(order) if m != "panet"]
+    heads = re.findall(r'<th[^>]*data-key="([^"]+)"([^>]*)>', dom)
+    assert [key for key, attributes in heads if "hidden" in attributes] == ["pascal-to-isic2018:isic1/5"]
+    assert '<option value="untrained">without untrained</option>' in dom
+    dom = visits["nothing"]
+    assert rows_of(dom) == []
+    assert "0 of 6 rows" in dom
+
+
+@needs_browser
+@pytest.mark.timeout(240)
+def test_buttons_and_filters_write_the_address(visits: dict[str, str]) -> None:
+    dom = visits["clicked"]
     (title,) = re.findall(r"<title>(.*?)</title>", dom)
     assert title.replace("&amp;", "&").split(" | ") == [
         "descending#sort=pascal5i%2F1&order=descending",

@@ -16,7 +16,7 @@ from fssbench.reports.content.text import (
     format_percent,
 )
 from manifests import make_manifest
-from report_factory import make_cell, make_results, make_run
+from report_factory import make_cell, make_results, make_run, share_results
 
 from fssbench.api import MARK_MEANINGS, Cell, Estimate, Results, build_legend, mark_kind, mark_letters
 from fssbench.runs.marks import make_counted_marks
@@ -28,7 +28,7 @@ def compare(cell: Cell) -> list[Comparison]:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return build_report(make_results(marks=("capped (200 of 1000 episodes)",)))
+    return build_report(share_results(("capped (200 of 1000 episodes)",)))
 
 
 def test_sections_rows_and_columns(report: Report) -> None:
@@ -43,7 +43,7 @@ def test_sections_rows_and_columns(report: Report) -> None:
 
 
 def test_numbers_carry_interval_marks_and_count() -> None:
-    results = make_results(marks=("capped (200 of 1000 episodes)",))
+    results = share_results(("capped (200 of 1000 episodes)",))
     row = build_report(results).sections[0].rows[1]
     cell = next(c for c in results.cells if c.method == "hsnet" and c.shot == 1)
     mean, episodes = row.entries[4], row.entries[6]
@@ -58,7 +58,7 @@ def test_numbers_carry_interval_marks_and_count() -> None:
 def test_best_and_tied_are_bold_in_the_mean_only(report: Report) -> None:
     best = report.sections[0].rows[0].entries
     assert [e.bold for e in best] == [False] * 4 + [True, False, False] + [False] * 4 + [True, False, False]
-    results = make_results()
+    results = share_results()
     tied = replace(results, cells=tuple(replace(c, best=False, tied=True) for c in results.cells))
     assert all(row.entries[4].bold for row in build_report(tied).sections[0].rows)
 
@@ -67,7 +67,7 @@ def test_legend_counts_and_explains(report: Report) -> None:
     assert (report.marked, report.total) == (30, 30)
     assert {m.letter: m.kind for m in report.legend} == {"C": "capped", "U": "untrained"}
     assert report.legend[0].wordings == ("capped (200 of 1000 episodes)",)
-    assert build_report(make_results()).legend == ()
+    assert build_report(share_results()).legend == ()
 
 
 def test_missing_folds_mark_the_mean() -> None:

@@ -17,7 +17,7 @@ from fssbench.reports.paper.layouts import AVERAGE, LAYOUTS
 from fssbench.reports.paper.tables import Line, Number, PaperTable, make_paper_tables
 from hostile_names import NASTY, make_hostile_results
 from manifests import make_manifest
-from report_factory import flag_best, make_cell, make_results, make_run
+from report_factory import flag_best, make_cell, make_run, share_results
 
 from fssbench.analysis.comparisons import verdicts
 from fssbench.api import Cell, Results
@@ -227,22 +227,29 @@ def test_nothing_is_best_alone_or_across_measurements() -> None:
     assert find_best_and_tied(gathered(plain)) == {}
 
 
-@pytest.mark.parametrize("text", [*NASTY, "\\\\[9cm]", "[9cm]"], ids=range(len(NASTY) + 2))
-def test_paper_tables_execute_nothing_foreign(text: str, tmp_path: Path) -> None:
-    def skeleton(word: str) -> tuple[list[str], int, int]:
-        run = make_hostile_results(word).runs[0]
-        run = replace(
-            run, benchmark="pascal5i", manifest=make_manifest(context={"title": word, "kind": word})
-        )
-        results = gathered([make_cell([run], missing=(1, 2, 3))])
-        written = LatexReporter().write(results, tmp_path, style="paper")[1].read_text(encoding="utf-8")
-        assert all(c < "\x80" or "À" <= c <= "ÿ" for c in written)
-        commands = re.findall(r"\\([a-zA-Z]+)", written)
-        depth = len(re.findall(r"(?<!\\){", written)) - len(re.findall(r"(?<!\\)}", written))
-        harmless = re.compile(r"text(?!bf)\w+|ldots|langle|rangle")
-        return [c for c in commands if not harmless.fullmatch(c)], depth, written.count("\n")
+def read_skeleton(word: str, folder: Path) -> tuple[list[str], int, int]:
+    """Write the tables of a run with a word in every name; read commands, open braces and number of lines."""
+    run = make_hostile_results(word).runs[0]
+    run = replace(run, benchmark="pascal5i", manifest=make_manifest(context={"title": word, "kind": word}))
+    results = gathered([make_cell([run], missing=(1, 2, 3))])
+    written = LatexReporter().write(results, folder, style="paper")[1].read_text(encoding="utf-8")
+    assert all(c < "\x80" or "À" <= c <= "ÿ" for c in written)
+    commands = re.findall(r"\\([a-zA-Z]+)", written)
+    depth = len(re.findall(r"(?<!\\){", written)) - len(re.findall(r"(?<!\\)}", written))
+    harmless = re.compile(r"text(?!bf)\w+|ldots|langle|rangle")
+    return [c for c in commands if not harmless.fullmatch(c)], depth, written.count("\n")
 
-    assert skeleton(text) == skeleton("benign")
+
+@pytest.fixture(scope="module")
+def benign_skeleton(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], int, int]:
+    return read_skeleton("benign", tmp_path_factory.mktemp("benign"))
+
+
+@pytest.mark.parametrize("text", [*NASTY, "\\\\[9cm]", "[9cm]"], ids=range(len(NASTY) + 2))
+def test_paper_tables_execute_nothing_foreign(
+    text: str, benign_skeleton: tuple[list[str], int, int], tmp_path: Path
+) -> None:
+    assert read_skeleton(text, tmp_path) == benign_skeleton
 
 
 def test_points_stand_below_each_other(everything: Results, tmp_path: Path) -> None:
@@ -285,7 +292,7 @@ def test_paper_tables_compile(which: str, everything: Results, tmp_path: Path) -
 
 
 def test_without_the_style_nothing_else_is_written(tmp_path: Path) -> None:
-    LatexReporter().write(make_results(), tmp_path)
+    LatexReporter().write(share_results(), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["report.tex"]
 
 

@@ -14,7 +14,7 @@ from fssbench.reports.formats.markdown import MarkdownReporter, escape
 from fssbench.reports.sections.difficulty import make_strata_tables
 from fssbench.reports.sections.sensitivity import make_sensitivity_lines, make_support_choice_lines
 from manifests import make_manifest
-from report_factory import make_cell, make_results, make_run
+from report_factory import make_cell, make_run, share_results
 
 from fssbench.api import Results, RunResult, build_legend
 from fssbench.contracts.support_probes import SupportProbe
@@ -60,7 +60,7 @@ def collect_lines(make: Any, results: Results) -> Any:
 @pytest.fixture
 def probed() -> Results:
     cells = [make_cell([make_probed(m, ignoring=i)]) for m, i in (("pmnet", False), ("panet", True))]
-    return replace(make_results(), cells=tuple(cells), runs=tuple(c.folds[0] for c in cells))
+    return replace(share_results(), cells=tuple(cells), runs=tuple(c.folds[0] for c in cells))
 
 
 def test_a_method_that_ignores_its_supports_is_named(probed: Results, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_method_that_ignores_its_supports_is_named(probed: Results, tmp_path: 
 
 def test_few_probes_are_said_to_be_few(tmp_path: Path) -> None:
     cell = make_cell([make_probed("panet", ignoring=True, number=6)])
-    results = replace(make_results(), cells=(cell,), runs=(cell.folds[0],))
+    results = replace(share_results(), cells=(cell,), runs=(cell.folds[0],))
     (line,) = collect_lines(make_sensitivity_lines, results)
     assert (line.verdict, line.episodes) == ("too few queries", "6")
     assert "too few queries" in line.changed.interval
@@ -91,7 +91,7 @@ def test_the_choice_of_supports_has_its_table(tmp_path: Path) -> None:
     queries = tuple(f"{c}/{i // 4}" for i, c in enumerate(run.class_ids.tolist()))
     run = replace(run, manifest=make_manifest(**block), queries=queries)
     cell = make_cell([run])
-    results = replace(make_results(), cells=(cell,), runs=(run,))
+    results = replace(share_results(), cells=(cell,), runs=(run,))
     (line,) = collect_lines(make_support_choice_lines, results)
     assert (line.sets, float(line.half_width.text) > 0) == (4, True)
     assert "choice of supports moves" in write_markdown(results, tmp_path)
@@ -99,13 +99,13 @@ def test_the_choice_of_supports_has_its_table(tmp_path: Path) -> None:
 
 
 def test_a_report_without_either_says_nothing_about_them(tmp_path: Path) -> None:
-    text = write_markdown(make_results(), tmp_path)
+    text = write_markdown(share_results(), tmp_path)
     assert "other supports" not in text
     assert "choice of supports" not in text
 
 
 def test_markdown_has_the_strata_of_the_page(tmp_path: Path) -> None:
-    results = make_results()
+    results = share_results()
     tables = make_strata_tables(Analysis(results), build_legend([]))
     text = write_markdown(results, tmp_path)
     for table in tables:

@@ -13,7 +13,7 @@ import pytest
 from fssbench.reports.content.export_rows import RESULT_COLUMNS
 from fssbench.reports.formats.csv_report import CsvReporter
 from fssbench.reports.formats.parquet_report import ParquetReporter
-from report_factory import make_cell, make_results, make_run
+from report_factory import make_cell, make_results, make_run, share_results
 
 from fssbench.analysis.frames import Frames
 from fssbench.api import EPISODE_COLUMNS, Results, UsageError, column_names
@@ -66,7 +66,7 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def test_figures_follow_from_the_episodes_that_are_written(tmp_path: Path) -> None:
-    results = make_results()
+    results = share_results()
     CsvReporter().write(results, tmp_path)
     header, episodes = read_csv(tmp_path / "episodes.csv")
     assert header == column_names(EPISODE_COLUMNS)
@@ -90,7 +90,7 @@ def test_parquet_holds_what_csv_holds(table: str, tmp_path: Path) -> None:
     run = replace(
         make_run(label="a,\"b\" 'c'", class_names=("=x", "é", "日本", "-", "n")), seconds=float("nan")
     )
-    results = make_results(marks=("miniature",))
+    results = share_results(("miniature",))
     results = replace(results, runs=(*results.runs, run), cells=(*results.cells, make_cell([run])))
     CsvReporter().write(results, tmp_path)
     ParquetReporter().write(results, tmp_path)
@@ -119,5 +119,5 @@ def test_results_without_a_run_are_written_too(tmp_path: Path) -> None:
 def test_missing_pyarrow_is_told_with_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r'pip install "fssbench\[parquet\]"'):
-        ParquetReporter().write(make_results(), tmp_path)
+        ParquetReporter().write(share_results(), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,19 @@ def make_results(*, folder: Path | None = None, marks: tuple[str, ...] = (), **c
             cells += flag_best(group)
     runs = tuple(run for cell in cells for run in cell.folds.values())
     return Results(runs, tuple(cells), resamples=200, bootstrap_seed=0)
+
+
+@cache
+def share_results(marks: tuple[str, ...] = ()) -> Results:
+    """Make the results of `make_results` once per process, for tests that only read them."""
+    return make_results(marks=marks)
+
+
+def make_small_results(folder: Path) -> Results:
+    """Make results with pictures of two methods on ISIC, which have a figure of each kind but no radar."""
+    runs = [add_panels(make_run(method, "pascal-to-isic2018:isic1"), folder) for method in ("pmnet", "hsnet")]
+    cells = flag_best([make_cell([run]) for run in runs])
+    return Results(tuple(runs), tuple(cells), resamples=200, bootstrap_seed=0)
 
 
 def add_panels(run: RunResult, folder: Path, count: int = 3, **changes: Any) -> RunResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -27,6 +26,7 @@ from fssbench.contracts.methods import (
 from fssbench.contracts.provenance import Provenance
 from fssbench.errors import DataError, UsageError
 from fssbench.files.state_dicts import digest_state
+from fssbench.installed import map_entry_points
 from fssbench.loading import checkpoints
 from fssbench.loading.backbone_weights import RANDOM as RANDOM_ID, choose_default_weights
 from fssbench.loading.backbones import build_backbone, find_backbone_source, list_backbones_with
@@ -331,13 +331,4 @@ def _count_learnable(method: Method) -> int:
 
 def _name_distribution(cls: type[Method]) -> str:
     """Name the distribution that registers the class, with its version, or return `file`."""
-    if cls not in _DISTRIBUTIONS:
-        value = f"{cls.__module__}:{cls.__qualname__}"
-        points = importlib.metadata.entry_points(group=METHODS.group)
-        names = (f"{p.dist.name} {p.dist.version}" for p in points if p.value == value and p.dist is not None)
-        _DISTRIBUTIONS[cls] = next(names, "file")
-    return _DISTRIBUTIONS[cls]
-
-
-_DISTRIBUTIONS: WeakKeyDictionary[type[Method], str] = WeakKeyDictionary()
-"""Distribution of each class; reading what is installed takes a third of the time of loading a small method."""
+    return map_entry_points(METHODS.group).get(f"{cls.__module__}:{cls.__qualname__}", "file")

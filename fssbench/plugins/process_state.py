@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -130,34 +129,39 @@ def _list_replaced(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
 
 def _list_numeric_holders() -> list[tuple[str, ModuleType | type]]:
     """List the modules and classes whose functions decide the numbers of every method."""
-    loaded = {
-        name: module
-        for name, module in list(sys.modules.items())
-        if (name in _LIBRARIES or (name.startswith("fssbench.") and not name.startswith(PREFIX)))
-        and isinstance(module, ModuleType)
-    }
-    classes = chain.from_iterable(_list_classes(*each) for each in ((nn.__name__, nn), *loaded.items()))
-    named = ((f"{cls.__module__}.{cls.__qualname__}", cls) for cls in dict.fromkeys((*classes, *_CLASSES)))
-    return [*loaded.items(), *((name, cls) for name, cls in named if not name.startswith(PREFIX))]
+    names = [name for name in [*sys.modules] if name.startswith("fssbench.")]
+    modules = ((name, sys.modules.get(name)) for name in (*names, *_LIBRARIES))
+    loaded = {name: module for name, module in modules if isinstance(module, ModuleType)}
+    classes = dict(_NAMED_CLASSES)
+    for each in ((nn.__name__, nn), *loaded.items()):
+        classes |= _list_classes(*each)
+    return [*loaded.items(), *((name, cls) for cls, name in classes.items())]
 
 
-_CLASSES_OF: dict[str, tuple[ModuleType, int, tuple[type, ...]]] = {}
+_CLASSES_OF: dict[str, tuple[ModuleType, int, dict[type, str]]] = {}
 """Name of a module -> the module, the number of its names when it was searched, and the classes in it."""
 
 
-def _list_classes(name: str, module: ModuleType) -> tuple[type, ...]:
-    """List the classes of fssbench and of torch's layers that a module holds; it is searched when it has new names."""
+def _list_classes(name: str, module: ModuleType) -> dict[type, str]:
+    """Name the classes of fssbench and of torch's layers that a module holds; it is searched when it has new names."""
     known = _CLASSES_OF.get(name)
     if known is None or known[0] is not module or known[1] != len(vars(module)):
         values = vars(module).copy().values()
-        classes = tuple(
-            value
+        classes = {
+            value: _name_class(value)
             for value in values
             if issubclass(type(value), type)
             and value.__module__.startswith(("fssbench.", "torch.nn.modules."))
-        )
+        }
         known = _CLASSES_OF[name] = (module, len(values), classes)
     return known[2]
+
+
+def _name_class(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+_NAMED_CLASSES = {cls: _name_class(cls) for cls in _CLASSES}
 
 
 class SettingsState:

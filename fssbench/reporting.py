@@ -277,8 +277,9 @@ def write_reports(
 ) -> WrittenReport:
     """Write results in several formats; a reporter that fails does not stop the others.
 
-    The files are written beside those of an earlier report and replace them together at the end.  If the disk is full
-    or the process is killed, the earlier files stay; so do those of a reporter that fails.  Notes are written without
+    The files are written beside those of an earlier report and replace them together at the end.  A file that has
+    nothing to say now is removed.  If the disk is full or the process is killed, the earlier files stay; so do those
+    of a reporter that fails.  Notes are written without
     names of users and hosts.
 
     Args:
@@ -317,7 +318,11 @@ def write_reports(
                 report.broken[name] = paths
                 output.drop_part(number)
             else:
-                report.files += tuple(map(output.locate, paths))
+                files = tuple(map(output.locate, paths))
+                report.files += files
+                output.retire(
+                    {output.folder / each for each in selection.reporters[name].sometimes} - {*files}
+                )
     return report
 
 

@@ -331,6 +331,8 @@ class Reporter(ABC):
     """Whether the format is written only if it is named, and not by default."""
     apart: ClassVar[bool] = False
     """Whether the format of many runs is better written by a process of its own, while others are written."""
+    sometimes: ClassVar[tuple[str, ...]] = ()
+    """Names of files that are written only if they have a row; otherwise those of an earlier report are removed."""
 
     @classmethod
     def lacking(cls) -> str:

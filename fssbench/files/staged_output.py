@@ -42,6 +42,7 @@ class StagedOutput:
     def __init__(self, folder: Path, hidden: Path) -> None:
         self.folder = folder
         self.hidden = hidden
+        self._retired: set[Path] = set()
 
     def make_part(self, number: int) -> Path:
         """Make a folder for the files of one writer, which `drop_part` can remove alone."""
@@ -60,6 +61,10 @@ class StagedOutput:
         except ValueError:
             return path
         return self.folder.joinpath(*parts[1:])
+
+    def retire(self, targets: set[Path]) -> None:
+        """Remove earlier files when the new ones are published, because nothing replaces them."""
+        self._retired |= targets
 
     def make_error(self, error: OSError) -> DataError:
         """Make the error of a failed write; it names the file that was written last."""
@@ -92,6 +97,8 @@ class StagedOutput:
             _bring_to_disk(path)
         for path, target in sorted(files.items(), key=lambda pair: pair[1].name == _LAST):
             os.replace(path, target)  # noqa: PTH105 - faults are injected at the os level
+        for target in sorted(self._retired - {*files.values()}):
+            target.unlink(missing_ok=True)
 
 
 def is_storage_error(error: OSError) -> bool:

@@ -40,6 +40,7 @@ class CsvReporter(Reporter):
     name = "csv"
     title = "CSV of runs and means and of episodes, full precision"
     apart = True
+    sometimes = tuple(_SUPPORT_TABLES)
 
     def write(self, results: Results, folder: Path) -> list[Path]:
         """Write `results.csv` and `episodes.csv`, and each table about supports that has a row."""

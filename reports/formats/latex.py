@@ -1,4 +1,4 @@
-r"""The report as LaTeX tables: `\input{report}`, or `\input{paper}` for the tables of the PMNet paper."""
+r"""The report as LaTeX tables: `\input{report}`, `\input{details}`, or `\input{paper}` for the PMNet paper's tables."""
 
 from __future__ import annotations
 
@@ -10,28 +10,37 @@ from jinja2 import Environment
 
 from fssbench.api import Reporter, Results
 
+from ..content.analysis import analyse
 from ..content.model import Entry, build_report
 from ..content.tex import LatexCode, escape, open_tex_templates
+from ..sections.difficulty import make_strata_tables
+from ..sections.sensitivity import make_sensitivity_lines, make_support_choice_lines
 
 
 class LatexReporter(Reporter):
-    """Writes `report.tex`: one table per benchmark.  In style `paper` it also writes `paper.tex`, Tables 1-6."""
+    """Writes `report.tex`, one table per benchmark, and `details.tex`, the tables of strata and of supports.
+
+    In style `paper` it also writes `paper.tex`, Tables 1-6.
+    """
 
     name = "latex"
     title = "LaTeX tables (booktabs)"
     styles = ("paper",)
+    sometimes = ("details.tex",)
 
     def write(self, results: Results, folder: Path, *, style: str | None = None) -> list[Path]:
-        """Write `report.tex`, and in style `paper` also `paper.tex`."""
-        written = [folder / "report.tex"]
-        written[0].write_text(_render_report(results), encoding="utf-8", newline="\n")
+        """Write `report.tex`, `details.tex` if it has a table, and in style `paper` also `paper.tex`."""
+        texts = {"report.tex": _render_report(results)}
         if style == "paper":
             from ..paper.tables import make_paper_tables
             from ..paper.typesetting import typeset_tables
 
-            written.append(folder / "paper.tex")
-            written[1].write_text(typeset_tables(make_paper_tables(results)), encoding="utf-8", newline="\n")
-        return written
+            texts["paper.tex"] = typeset_tables(make_paper_tables(results))
+        texts["details.tex"] = _render_details(results)
+        for name, text in texts.items():
+            if text:
+                (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        return [folder / name for name, text in texts.items() if text]
 
 
 def write_number(entry: Entry) -> str:
@@ -51,14 +60,29 @@ def _make_label(identifier: str) -> str:
 
 
 def _render_report(results: Results) -> str:
-    return _open_report_templates().get_template("report.tex.j2").render(report=build_report(results))
+    return _open_templates().get_template("report.tex.j2").render(report=build_report(results))
+
+
+def _render_details(results: Results) -> str:
+    """Return the tables of strata and of supports; empty text if there are none."""
+    report, analysis = build_report(results), analyse(results)
+    legend = {mark.kind: mark for mark in report.legend}
+    tables = {
+        "strata_tables": make_strata_tables(analysis, legend),
+        "support_choices": make_support_choice_lines(analysis, legend),
+        "sensitivity": make_sensitivity_lines(analysis, legend),
+    }
+    if not any(tables.values()):
+        return ""
+    return _open_templates().get_template("details.tex.j2").render(legend=report.legend, **tables)
 
 
 @cache
-def _open_report_templates() -> Environment:
-    """Open the templates of `report.tex` once per process."""
+def _open_templates() -> Environment:
+    """Open the templates of this file once per process."""
     templates = open_tex_templates()
     templates.filters["number"] = lambda entry: LatexCode(write_number(entry))
     templates.filters["label"] = lambda text: LatexCode(_make_label(text))
     templates.filters["columns"] = lambda columns: LatexCode("r" * len(columns))
+    templates.filters["code"] = LatexCode
     return templates

@@ -293,7 +293,7 @@ def test_paper_tables_compile(which: str, everything: Results, tmp_path: Path) -
 
 def test_without_the_style_nothing_else_is_written(tmp_path: Path) -> None:
     LatexReporter().write(share_results(), tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["report.tex"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["details.tex", "report.tex"]
 
 
 def test_a_number_knows_its_decimals() -> None:

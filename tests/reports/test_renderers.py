@@ -104,8 +104,8 @@ def read_commands(latex: str) -> tuple[list[str], int, int]:
 
 def write_hostile(reporter: Reporter, word: str, folder: Path) -> str:
     """Write the report of results that have a word in every name, and read it."""
-    (path,) = reporter.write(make_hostile_results(word), folder)
-    return path.read_text(encoding="utf-8")
+    paths = reporter.write(make_hostile_results(word), folder)
+    return "".join(path.read_text(encoding="utf-8") for path in paths)
 
 
 @pytest.fixture(scope="module")

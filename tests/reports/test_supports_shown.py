@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fssbench.reports.content.analysis import Analysis
 from fssbench.reports.formats.csv_report import CsvReporter
+from fssbench.reports.formats.latex import LatexReporter, write_number
 from fssbench.reports.formats.markdown import MarkdownReporter, escape
 from fssbench.reports.sections.difficulty import make_strata_tables
 from fssbench.reports.sections.sensitivity import make_sensitivity_lines, make_support_choice_lines
@@ -18,6 +19,7 @@ from report_factory import make_cell, make_run, share_results
 
 from fssbench.api import Results, RunResult, build_legend
 from fssbench.contracts.support_probes import SupportProbe
+from fssbench.reporting import write_reports
 
 
 def probe(run: RunResult, row: int, *, ignoring: bool) -> SupportProbe:
@@ -112,3 +114,29 @@ def test_markdown_has_the_strata_of_the_page(tmp_path: Path) -> None:
         for row in table.rows:
             figures = " | ".join(f"{entry.text} {entry.interval}".rstrip() for entry in row.entries)
             assert f"| {escape(row.name)} | {row.episodes} | {row.classes} | {figures} |" in text
+
+
+def test_latex_has_the_same_figures_as_markdown(probed: Results, tmp_path: Path) -> None:
+    _, path = LatexReporter().write(probed, tmp_path)
+    text, legend = path.read_text(), build_legend([])
+    analysis = Analysis(probed)
+    for line in make_sensitivity_lines(analysis, legend):
+        entries = (line.changed, line.miou, line.other_miou)
+        figures = " & ".join(f"{{{write_number(entry)}}}" for entry in entries)
+        assert f"& {{{line.replaced_by}}} & {figures} & " in text
+        assert f"& {{{line.verdict}}} \\\\" in text
+    tables = make_strata_tables(analysis, legend)
+    assert {table.what for table in tables} >= {"size", "difficulty"}
+    for table in tables:
+        for row in table.rows:
+            figures = " ".join(f"& {{{write_number(entry)}}}" for entry in row.entries)
+            assert f"& {row.episodes} & {{{row.classes.replace('–', '--')}}} {figures} \\\\" in text
+
+
+def test_a_table_of_an_earlier_report_that_has_no_row_now_is_removed(probed: Results, tmp_path: Path) -> None:
+    write_reports(probed, tmp_path, ["csv"])
+    assert (tmp_path / "sensitivity.csv").exists()
+    (tmp_path / "notes.csv").write_text("mine")
+    done = write_reports(share_results(), tmp_path, ["csv"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["episodes.csv", "notes.csv", "results.csv"]
+    assert {path.name for path in done.files} == {"episodes.csv", "results.csv"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import multiprocessing
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from places import BENCH_PLUGIN
+from small_backbone import register_small_backbone
 from torch.utils.flop_counter import FlopCounterMode
 
 from fssbench import backbones
@@ -27,8 +30,25 @@ PLUGIN = BENCH_PLUGIN
 SIDE = 64
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _measuring_imported() -> None:
+    """Import what a measurement imports, and tell the garbage collector to leave it alone.
+
+    Otherwise the collections of each measurement walk through all of it.
+    """
+    importlib.import_module("torch._dynamo")
+    gc.collect()
+    gc.freeze()
+
+
 def make_request(method: str, **changes) -> BenchRequest:
     return BenchRequest(**{"method": method, "repeats": 5, "plugins": (PLUGIN,), **changes})
+
+
+def measure_steadily(method: str, **changes) -> Efficiency:
+    """Measure by a clock by which all episodes take equally long, so that the fewest are computed."""
+    ticks = count()
+    return measure(make_request(method, **{"repeats": 2, **changes}), clock=lambda: float(next(ticks)))
 
 
 def conv(inputs: int, outputs: int, kernel: int, side: int) -> int:
@@ -37,7 +57,7 @@ def conv(inputs: int, outputs: int, kernel: int, side: int) -> int:
 
 
 def test_convolution_counted_by_hand():
-    measurement = measure(make_request("one-convolution"))
+    measurement = measure_steadily("one-convolution")
     assert (measurement.flops_backbone, measurement.flops_head) == (0, conv(3, 2, 3, SIDE))
     assert measurement.flops == measurement.flops_head
     assert (measurement.learnable, measurement.parameters) == (2 * 3 * 9, 2 * 3 * 9)
@@ -47,22 +67,21 @@ def test_convolution_counted_by_hand():
         None,
         SIDE,
     )
-    larger = measure(make_request("one-convolution", size=96))
+    larger = measure_steadily("one-convolution", size=96)
     assert larger.flops == conv(3, 2, 3, 96)
 
 
 def test_steps_of_adaptation_are_counted():
     # forward and the weights' gradient, in each of two steps, besides the prediction
-    measurement = measure(make_request("one-convolution", ablate=("two",)))
+    measurement = measure_steadily("one-convolution", ablate=("two",))
     assert measurement.flops_head == (1 + 2 * 2) * conv(3, 2, 3, SIDE)
     assert measurement.label == "one-convolution (w/o two)"
-    assert (
-        measure(make_request("one-convolution", config={"steps": "2"})).label == "one-convolution (steps=2)"
-    )
+    assert measure_steadily("one-convolution", config={"steps": "2"}).label == "one-convolution (steps=2)"
 
 
 FRESH = """
 import sys
+from itertools import count
 
 import torch
 from fssbench.efficiency import memory as memories
@@ -83,7 +102,8 @@ def start(device):
     return memories.PeakMemory(device)
 
 measure.PeakMemory = start
-hoard = measure.measure(measure.BenchRequest(method="hoard", repeats=2, plugins=(sys.argv[1],)))
+request = measure.BenchRequest(method="hoard", repeats=2, plugins=(sys.argv[1],))
+hoard = measure.measure(request, clock=map(float, count()).__next__)  # steady, so that few episodes are computed
 print(hoard.memory_kind, hoard.memory_mb, sep="|")
 """
 
@@ -106,8 +126,9 @@ def test_the_code_of_every_backbone_is_loaded_before_memory_is_read(fresh):
 
 
 def test_backbone_and_head_apart():
-    measurement = measure(make_request("linear"))
-    method = load_method("linear", weights="random")
+    backbone = register_small_backbone()
+    measurement = measure_steadily("linear", backbone=backbone)
+    method = load_method("linear", backbone=backbone, weights="random")
     assert method.backbone is not None
     tap = method.backbone.taps[method.taps.query[0]]
     assert measurement.learnable == 2 * tap.channels
@@ -117,7 +138,9 @@ def test_backbone_and_head_apart():
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         method.backbone(torch.zeros(1, 3, SIDE, SIDE), method.taps.query)
     assert measurement.flops_backbone == 2 * counter.get_total_flops()  # query and support
-    assert measure(make_request("linear", shot=5)).flops_backbone == 6 * counter.get_total_flops()
+    assert (
+        measure_steadily("linear", backbone=backbone, shot=5).flops_backbone == 6 * counter.get_total_flops()
+    )
     assert measurement.head is not None
 
 
@@ -144,8 +167,9 @@ def test_module_that_is_given_a_parameter_is_counted():
 @pytest.mark.parametrize("name", ["hm", "hsnet", "pmnet"])
 def test_built_in_methods_are_counted_whole(name):
     """Also where a method runs the backbone itself, or goes on from one of its taps."""
-    measurement = measure(make_request(name, size=64, backbone="efficientnet-lite0", plugins=()))
-    method = load_method(name, backbone="efficientnet-lite0", weights="random")
+    backbone = register_small_backbone()
+    measurement = measure_steadily(name, size=64, backbone=backbone, plugins=())
+    method = load_method(name, backbone=backbone, weights="random")
     assert measurement.learnable == sum(p.numel() for p in method.parameters() if p.requires_grad)
     assert measurement.parameters == sum(p.numel() for p in method.parameters())
     assert measurement.flops_head > 0
@@ -155,7 +179,8 @@ def test_built_in_methods_are_counted_whole(name):
 
 
 def test_batch_is_one_episode_each():
-    one, three = (measure(make_request("linear", batch=b)) for b in (1, 3))
+    backbone = register_small_backbone()
+    one, three = (measure_steadily("linear", backbone=backbone, batch=b) for b in (1, 3))
     assert (one.flops_head, one.flops_backbone) == (three.flops_head, three.flops_backbone)
     ticks = count()
     timed = measure(make_request("one-convolution", batch=4), clock=lambda: next(ticks) * 8.0)
@@ -179,13 +204,11 @@ def test_noisy_clock_makes_the_measurement_unstable():
 
 
 def test_same_thing_has_one_identity_and_another_its_own():
-    first, again = measure(make_request("one-convolution")), measure(make_request("one-convolution"))
+    first, again = measure_steadily("one-convolution"), measure_steadily("one-convolution")
     assert first.identity == again.identity
     others = [{"shot": 2}, {"size": 96}, {"batch": 2}]
-    assert (
-        len({first.identity, *(measure(make_request("one-convolution", **o)).identity for o in others)}) == 4
-    )
-    steps = [measure(make_request("one-convolution", config={"steps": n})).identity for n in ("0", "1")]
+    assert len({first.identity, *(measure_steadily("one-convolution", **o).identity for o in others)}) == 4
+    steps = [measure_steadily("one-convolution", config={"steps": n}).identity for n in ("0", "1")]
     assert steps[0] != steps[1]
     assert Efficiency.model_validate_json(first.model_dump_json()) == first
 
@@ -193,9 +216,9 @@ def test_same_thing_has_one_identity_and_another_its_own():
 def test_machine_is_told_apart_without_naming_its_host(monkeypatch):
     import socket
 
-    here = measure(make_request("one-convolution"))
+    here = measure_steadily("one-convolution")
     monkeypatch.setattr(socket, "gethostname", lambda: "a-secret-name")
-    there = measure(make_request("one-convolution"))
+    there = measure_steadily("one-convolution")
     assert here.machine != there.machine
     assert here.identity != there.identity
     assert "a-secret-name" not in there.model_dump_json()
@@ -266,11 +289,11 @@ def test_the_peak_is_known_on_other_systems(monkeypatch, system):
 
 def test_failures_name_the_method():
     with pytest.raises(PluginError, match=r"'fails'.*ValueError: not today"):
-        measure(make_request("fails"))
+        measure_steadily("fails")
     with pytest.raises(UsageError, match="unknown method 'pmnot'"):
-        measure(make_request("pmnot"))
+        measure_steadily("pmnot")
     with pytest.raises(UsageError, match="unknown setting"):
-        measure(make_request("linear", config={"nothing": "1"}))
+        measure_steadily("linear", config={"nothing": "1"})
     assert "fails" in METHODS.names()
 
 

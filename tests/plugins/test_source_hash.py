@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -274,16 +275,27 @@ def test_built_ins_depend_on_no_other_distribution() -> None:
             assert all("fssbench" not in part for part in source.parts), "moving a package would change it"
 
 
-def test_modules_of_the_core_are_no_part_of_a_plugin(tmp_path: Path, write_method: Any) -> None:
+DATASET = """
+from fssbench.api import Dataset, DatasetCard, open_image, read_grey
+
+class Mine(Dataset):
+    card = DatasetCard(name="mine", title="t", domain="d", folders=("f",), url="u", licence="l", citation="c",
+                       layout="l")
+    classes = pool = files = image = label = mask = verify = miniature = None
+"""
+
+
+def test_modules_of_the_core_are_no_part_of_a_plugin(tmp_path: Path) -> None:
     """A plugin that is imported first loads parts of fssbench, which are no plugin's own."""
-    path = write_method(tmp_path / "mine.py", top="from fssbench.api import open_image, read_grey")
+    path = tmp_path / "mine.py"
+    path.write_text(DATASET)
     code = (
-        "from fssbench.plugins.registry import METHODS, load_plugin, list_import_observations\n"
+        "from fssbench.plugins.registry import DATASETS, load_plugin, list_import_observations\n"
         f"load_plugin({str(path)!r})\n"
-        "from fssbench.contracts.methods import Method\n"
+        "from fssbench.contracts.datasets import Dataset\n"
         "from fssbench.plugins.source_hash import collect_source\n"
-        "cls = METHODS.get('mine')\n"
-        "print(sorted(collect_source(cls, base=Method, observed=list_import_observations(cls)).parts))\n"
+        "cls = DATASETS.get('mine')\n"
+        "print(sorted(collect_source(cls, base=Dataset, observed=list_import_observations(cls)).parts))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
@@ -356,24 +368,31 @@ def test_a_method_built_by_hand_has_its_source_too(null: Any, tmp_path: Path, wr
 
 # --- code in no file ---------------------------------------------------------------------------------
 
-SESSION = """
-import json, os, sys, torch
-from pathlib import Path
-from fssbench import load_method
-session = sys.modules["__main__"]
-folder = Path(sys.argv[1])
-for cell in sorted(folder.glob("*.cell")):
-    if os.fork():  # torch is imported once for all sessions
-        assert os.wait()[1] == 0
-        continue
-    session.__dict__.pop("__file__", None)
-    session.__spec__ = None
-    exec(compile(cell.read_text(), "<cell>", "exec"), session.__dict__)
-    method = load_method(session.Mine)
-    answer = [method.provenance.source_sha256, *method.provenance.marks]
-    cell.with_suffix(".answer").write_text(json.dumps(answer))
-    os._exit(0)  # without taking torch down, which takes as long
-"""
+
+def answer_cells(folder: str) -> None:
+    """Write what a session says about the class of each cell in a folder; each session is a fork of this process."""
+    import json
+    import os
+    import sys
+    from pathlib import Path
+    from types import ModuleType
+
+    from fssbench import load_method
+
+    for cell in sorted(Path(folder).glob("*.cell")):
+        if os.fork():  # torch is imported once for all sessions
+            assert os.wait()[1] == 0
+            continue
+        try:
+            session = sys.modules["__main__"] = ModuleType("__main__")
+            exec(compile(cell.read_text(), "<cell>", "exec"), session.__dict__)
+            method = load_method(session.Mine)
+            answer = [method.provenance.source_sha256, *method.provenance.marks]
+            cell.with_suffix(".answer").write_text(json.dumps(answer))
+        finally:
+            os._exit(not cell.with_suffix(".answer").exists())  # without taking torch down, which takes long
+
+
 CELLS = {
     "a method": ({"body": "value = 1"}, ("value = 1", "value = 2")),
     "a helper": ({"top": "def helper(): return 1\n", "body": "helper()"}, ("return 1", "return 2")),
@@ -388,24 +407,31 @@ CELLS = {
 def session_answers(tmp_path_factory: pytest.TempPathFactory, write_method: Any) -> dict[str, list[Any]]:
     """What sessions say about each class: as it is, edited, and with a space, by another order of all sets."""
     answers: dict[str, list[Any]] = {case: [] for case in CELLS}
-    for order, forms in (("1", ("{old}", "{new}")), ("2", ("{old} ",))):
+    for forms, answer in ((("{old}", "{new}"), answer_cells), (("{old} ",), answer_cells_elsewhere)):
         folder = tmp_path_factory.mktemp("sessions")
         for case, (parts, (old, new)) in CELLS.items():
             for number, form in enumerate(forms):
                 cell = write_method(folder / f"{case}-{number}.cell", **parts)
                 cell.write_text(cell.read_text().replace(old, form.format(old=old, new=new)))
-        done = subprocess.run(
-            [sys.executable, "-c", SESSION, str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-            env={**os.environ, "PYTHONHASHSEED": order},
-        )
-        assert done.returncode == 0, done.stderr
+        answer(str(folder))
         for case, told in answers.items():
             told += [json.loads((folder / f"{case}-{n}.answer").read_text()) for n in range(len(forms))]
     return answers
+
+
+def answer_cells_elsewhere(folder: str) -> None:
+    """Do the same in another process, in which sets have another order."""
+    order = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    code = f"import sys, torch\n{inspect.getsource(answer_cells)}\nanswer_cells(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONHASHSEED": order},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("case", CELLS)

@@ -279,8 +279,7 @@ def write_reports(
 
     The files are written beside those of an earlier report and replace them together at the end.  A file that has
     nothing to say now is removed.  If the disk is full or the process is killed, the earlier files stay; so do those
-    of a reporter that fails.  Notes are written without
-    names of users and hosts.
+    of a reporter that fails.  Notes are written without names of users and hosts.
 
     Args:
         results: the results of `collect_results`.

@@ -22,7 +22,7 @@ from made_once import draw_built_ins_once, install_toys, make_once
 from nightly_record import describe_outcomes, write_outcomes
 from null_harness import NullHarness
 from places import ROOT, TOY_PLUGIN, TRAIN_PLUGIN
-from registries import plugins_restored
+from registries import load_support_plugin, plugins_restored
 from slow_tests import mark_slow_tests, read_slow_tests
 
 from fssbench.threads import NUMBER_VARIABLES
@@ -199,9 +199,9 @@ def toys_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def toy() -> type[Dataset]:
     """A third-party data set, loaded from `tests/support/toy_plugin.py` as `--plugin` loads one."""
-    from fssbench.plugins.registry import DATASETS, load_plugin
+    from fssbench.plugins.registry import DATASETS
 
-    load_plugin(TOY_PLUGIN)
+    load_support_plugin(TOY_PLUGIN)
     cls: type[Dataset] = DATASETS.get("toy")
     return cls
 
@@ -237,11 +237,9 @@ def shapes(tmp_path: Path) -> Iterator[Path]:
     """A data folder of `tests/support/train_plugin.py`, which is loaded as `--plugin` loads it; one thread."""
     import torch
 
-    from fssbench.plugins.registry import load_plugin
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # many threads on images of 32 px wait for each other
-    load_plugin(TRAIN_PLUGIN)
+    load_support_plugin(TRAIN_PLUGIN)
     (tmp_path / "data" / "shapes").mkdir(parents=True)
     yield tmp_path / "data"
     torch.set_num_threads(threads)

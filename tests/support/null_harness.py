@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from registries import load_support_plugin
 from torch import Tensor
 
 import fssbench
@@ -25,7 +26,7 @@ from fssbench.errors import FssbenchError
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.settings import Evaluation, Settings
 from fssbench.metrics import score
-from fssbench.plugins.registry import DATASETS, METHODS, load_plugin
+from fssbench.plugins.registry import DATASETS, METHODS
 from fssbench.runs.store import StoredRun, find_run_folders
 
 PLUGIN = Path(__file__).with_name("null_plugin.py")
@@ -110,7 +111,7 @@ class NullHarness:
         self.data = folder / "data"
         (self.data / "nulldata").mkdir(parents=True)
         self.calls_file = folder / "calls"
-        load_plugin(PLUGIN)
+        load_support_plugin(PLUGIN)
         self._children = 0
 
     def plan(self, episodes: int = 20, *, shot: int = 1, size: int = 16, seed: int = 0) -> Plan:

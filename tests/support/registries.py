@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fssbench.plugins import registry as registry_module
-from fssbench.plugins.registry import Registry
+from fssbench.plugins.registry import Registry, load_plugin
 
 
 @contextmanager
 def plugins_restored() -> Iterator[None]:
     """Context at whose end every registry holds the plugins that it held before."""
-    registries = [value for value in vars(registry_module).values() if isinstance(value, Registry)]
     before = [
-        (dict(r._scan()), {name: list(origins) for name, origins in r._clashes.items()}) for r in registries
+        (dict(r._scan()), {name: list(origins) for name, origins in r._clashes.items()})
+        for r in _REGISTRIES.values()
     ]
     try:
         yield
     finally:
-        for registry, (plugins, clashes) in zip(registries, before, strict=True):
+        for registry, (plugins, clashes) in zip(_REGISTRIES.values(), before, strict=True):
             registry._plugins, registry._clashes = plugins, clashes
+
+
+_REGISTRIES = {value.kind: value for value in vars(registry_module).values() if isinstance(value, Registry)}
+_LOADED: dict[Path, list[tuple[Registry, str, type]]] = {}
+
+
+def load_support_plugin(file: Path) -> None:
+    """Load a plugin file of `tests/support` as `--plugin` does, and once per process.
+
+    Later it is registered only: each loading compares all functions of the process before and after.
+    """
+    if file not in _LOADED or any(_is_replaced(cls) for _, _, cls in _LOADED[file]):
+        words = [entry.split() for entry in load_plugin(file)]
+        _LOADED[file] = [(_REGISTRIES[kind], name, _REGISTRIES[kind].get(name)) for kind, name in words]
+    for registry, name, cls in _LOADED[file]:
+        registry.add(name, cls, str(file))
+
+
+def _is_replaced(cls: type) -> bool:
+    """Return whether the module of a class was imported again, or is no longer imported."""
+    return vars(sys.modules.get(cls.__module__, object)).get(cls.__qualname__) is not cls
 
 
 def add_lazily(registry: Registry, name: str, origin: str, load: Callable[[], Any]) -> None:

@@ -105,6 +105,62 @@ class Broken(Pixels):
         raise RuntimeError("the sky is falling")
 
 
+def set_double(*_given: object) -> None:
+    torch.set_default_dtype(torch.float64)
+
+
+class CallsItself(type(ImageMethod)):  # type: ignore[misc]
+    """A metaclass with code of its own."""
+
+    def __call__(cls, *given: object) -> object:
+        set_double()
+        return super().__call__(*given)
+
+
+class Changes(ImageMethod):
+    """A method without an `__init__`, to which the cases add code that changes the numbers of other methods."""
+
+    card: ClassVar[MethodCard] = card("changes", trained=False, backbone="none")
+
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        return query[:, :2]
+
+
+@pytest.mark.parametrize(
+    ("metaclass", "names"),
+    [
+        (
+            type(ImageMethod),
+            {"__init__": lambda self, *given: set_double() or ImageMethod.__init__(self, *given)},
+        ),
+        (type(ImageMethod), {"__new__": lambda cls, *_: set_double() or ImageMethod.__new__(cls)}),
+        (type(ImageMethod), {"__setattr__": lambda *given: set_double() or nn.Module.__setattr__(*given)}),
+        (type(ImageMethod), {"companions": property(set_double, set_double)}),
+        (CallsItself, {}),
+    ],
+    ids=["init", "new", "setattr", "property", "metaclass"],
+)
+def test_a_construction_that_changes_the_numbers_of_others_is_refused(
+    metaclass: type, names: dict[str, Any]
+) -> None:
+    cls = metaclass("Changed", (Changes,), {"__module__": __name__, **names})
+    try:
+        with pytest.raises(PluginError, match="default dtype"):
+            load_method(cls)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_construction_without_code_of_the_author_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_what: str) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("fssbench.loading.load.numbers_kept", refuse)
+    assert isinstance(load_method(Changes), Changes)
+    with pytest.raises(AssertionError):
+        load_method(Pixels, untrained=True)
+
+
 def toy(**options: Any) -> Toy:
     method = load_method(Toy, weights="random", **options)
     assert isinstance(method, Toy)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from small_backbone import register_small_backbone
 
 import fssbench
 from fssbench.api import Dataset
@@ -45,7 +46,7 @@ def run(null, data: Path, *, harm=None, at: int = 2, out: str = "out", cache=Non
         if done == at and harm is not None:
             harm(dataset, plan)
 
-    method = fssbench.load_method("panet", backbone="efficientnet-lite0")
+    method = fssbench.load_method("panet", backbone=register_small_backbone(), weights="random")
     return evaluate_all([method], plan, Settings(out=null.folder / out, panels=0), watch=watch, cache=cache)
 
 

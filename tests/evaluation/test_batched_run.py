@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 from hypothesis import given, settings, strategies as st
 from null_harness import score_episodes
+from small_backbone import register_small_backbone
 
 import fssbench
 from fssbench.analysis.collect import collect
@@ -233,7 +234,7 @@ def test_a_method_that_writes_to_its_input_or_keeps_state_is_noticed(null):
 
 def test_a_method_that_adapts_is_run_at_batch_1_with_a_note(null, mini, tmp_path):
     plan = fssbench.plan("pascal-to-chestxray", shot=1, data=mini, episodes=3, size=64)
-    adapting = fssbench.load_method("repri", weights="random", backbone="efficientnet-lite0")
+    adapting = fssbench.load_method("repri", weights="random", backbone=register_small_backbone())
     assert adapting.steps
     with pytest.warns(UserWarning, match="repri.*batch 1"):
         done = fssbench.evaluate(adapting, plan, out=tmp_path, batch=2, progress=False)
@@ -268,7 +269,7 @@ def test_an_inspected_episode_is_marked(null):
 
 def test_masks_of_their_own_sizes_are_predicted_by_size(null, mini, tmp_path):
     plan = fssbench.plan("pascal-to-chestxray", shot=1, data=mini, episodes=5, size=64)
-    loaded = fssbench.load_method("panet", weights="random", backbone="efficientnet-lite0")
+    loaded = fssbench.load_method("panet", weights="random", backbone=register_small_backbone())
     runs = [
         fssbench.evaluate(loaded, plan, out=tmp_path / str(b), batch=b, score_size="original", progress=False)
         for b in (1, 3)
@@ -284,7 +285,7 @@ def outcomes(null, run: Path, share: float = 1.0) -> dict[str, Outcome]:
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_verify_computes_in_the_same_batches_and_alone(null, share):
     check, counted = name_file_check(BATCH_1), name_count_check(BATCH_1)
-    (run,) = null.run("runs", null.plan(12), batch=4, sensitivity=3)
+    (run,) = null.run("runs", null.plan(8), batch=4, sensitivity=3)
     sound = outcomes(null, run.path, share)
     names = (check, counted, "counts", "summary", "identity", "support probes")
     assert {sound[each] for each in names} == {Outcome.EQUAL}

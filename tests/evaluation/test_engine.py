@@ -166,12 +166,18 @@ def victim(self, q, s, m):
     return torch.stack([-fg, fg], dim=1)
 
 
+ALONE = []
+"""Results of the victim by itself, which one test computes for all."""
+
+
 @pytest.mark.parametrize("poison", POISONS)
 def test_poison_does_not_reach_another_method(null, poison, monkeypatch):
     monkeypatch.chdir(null.folder)
     plan, threads = null.plan(12), torch.get_num_threads()
-    alone, beside, after = (null.make_broken("victim", logits=victim) for _ in range(3))
-    (clean,) = null.run("alone", plan, alone)
+    beside, after = (null.make_broken("victim", logits=victim) for _ in range(2))
+    if not ALONE:
+        (clean,) = null.run("alone", plan, null.make_broken("victim", logits=victim))
+        ALONE.append(null.read_results(clean.path))
 
     def logits(self, q, s, m):
         answer = right(q, s, m)
@@ -183,8 +189,7 @@ def test_poison_does_not_reach_another_method(null, poison, monkeypatch):
         done = null.run("beside", plan, poisoner, beside)
         null.run("first", plan, poisoner)
         (late,) = null.run("after", plan, after)
-    assert null.read_results(done[1].path) == null.read_results(clean.path)
-    assert null.read_results(late.path) == null.read_results(clean.path)
+    assert [null.read_results(done[1].path), null.read_results(late.path)] == 2 * ALONE
     assert torch.get_default_dtype() == torch.float32
     assert torch.get_default_device() == torch.device("cpu")
     assert torch.get_num_threads() == threads

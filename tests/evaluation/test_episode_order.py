@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from small_backbone import register_small_backbone
 
 import fssbench
 from fssbench.api import Episode
@@ -156,7 +157,7 @@ def test_stopped_in_the_middle_loses_nothing_and_resumes(null, end: str, call: i
 @pytest.mark.parametrize("name", ["panet", "hsnet"])
 def test_images_that_fit_are_counted_by_the_taps(name: str, mini: Path) -> None:
     plan = fssbench.plan("pascal5i", data=mini, episodes=1, size=96)
-    method = fssbench.load_method(name, backbone="efficientnet-lite0", weights="random")
+    method = fssbench.load_method(name, backbone=register_small_backbone(), weights="random")
     cache = FeatureCache(1 << 24)
     inputs = Inputs(open_dataset(plan.dataset, data=mini), plan.size, torch.device("cpu"), cache)
     room = inputs.count_images_held([method])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_backbone import register_small_backbone
 
 import fssbench
 from fssbench.api import Method
@@ -226,7 +227,8 @@ class World:
 
     def load(self, name: str) -> Method:
         if name not in self.methods:
-            self.methods[name] = fssbench.load_method(name, backbone="efficientnet-lite0", weights="random")
+            backbone = register_small_backbone()
+            self.methods[name] = fssbench.load_method(name, backbone=backbone, weights="random")
         return self.methods[name]
 
     def run(
@@ -295,7 +297,7 @@ def test_size_weights_and_image_are_part_of_the_name(world, mini, monkeypatch, t
     assert len(counted.extracted) == 2 * count
     counted.forget()
     world.data = tmp_path / "data"
-    shutil.copytree(mini, world.data)
+    shutil.copytree(mini / "VOC2012", world.data / "VOC2012")
     world.run("panet")
     assert counted.extracted == [], "the folder of the data is not part of it"
     for image in (world.data / "VOC2012" / "JPEGImages").iterdir():

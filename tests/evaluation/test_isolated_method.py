@@ -17,6 +17,7 @@ import PIL.Image
 import pytest
 import torch
 from messages import error_names
+from small_backbone import register_small_backbone
 
 import fssbench
 from fssbench.errors import PluginError
@@ -136,7 +137,7 @@ def test_a_feature_method_gives_the_same_bytes_in_a_process_of_its_own(
     null: Any, mini: Path, shot: int
 ) -> None:
     plan = fssbench.plan("pascal-to-chestxray", shot=shot, data=mini, episodes=3, size=64)
-    method = fssbench.load_method("panet", backbone="efficientnet-lite0", weights="random")
+    method = fssbench.load_method("panet", backbone=register_small_backbone(), weights="random")
     (here,) = null.run("here", plan, method)
     (apart,) = null.run("apart", plan, method, isolate=True)
     assert apart.identity == here.identity

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from small_backbone import register_small_backbone
 
 import fssbench
 from fssbench.cli import main
@@ -18,8 +19,8 @@ from fssbench.loading.load import load_method
     ("benchmark", "method", "given"),
     [
         ("pascal-to-chestxray", "pmnet", {}),
-        ("pascal5i", "panet", {"weights": "random"}),
-        ("pascal5i", "hsnet", {"untrained": True}),
+        ("pascal5i", "panet", {"backbone": "efficientnet-lite0", "weights": "random"}),
+        ("pascal5i", "hsnet", {"backbone": "efficientnet-lite0", "untrained": True}),
     ],
 )
 def test_python_has_every_mark_that_run_prints(
@@ -49,7 +50,7 @@ def test_python_has_every_mark_that_run_prints(
 
 def test_classes_without_episodes_are_said(mini: Path, tmp_path: Path) -> None:
     plan = fssbench.plan("pascal5i", fold=0, shot=1, data=mini, episodes=2, size=64)
-    method = load_method("panet", backbone="efficientnet-lite0", weights="random")
+    method = load_method("panet", backbone=register_small_backbone(), weights="random")
     met = len({episode.class_id for episode in plan})
     assert met < 5
     assert f"classes ({met} of 5 classes met)" in fssbench.evaluate(method, plan, out=tmp_path).marks
@@ -61,7 +62,7 @@ def test_classes_without_episodes_are_said(mini: Path, tmp_path: Path) -> None:
 
 def test_a_part_of_a_plan_says_so(mini: Path, tmp_path: Path) -> None:
     plan = fssbench.plan("fss1000", shot=1, data=mini, episodes=4, size=64)
-    method = load_method("panet", backbone="efficientnet-lite0", weights="random")
+    method = load_method("panet", backbone=register_small_backbone(), weights="random")
     evaluation = fssbench.evaluate(method, plan, out=tmp_path, shard=(1, 2))
     assert "shard (1 of 2)" in str(evaluation)
     assert evaluation.score.episodes == evaluation.planned == 2

@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 from null_harness import null_dataset, score_episodes
 from PIL import Image
+from small_backbone import register_small_backbone
 
 import fssbench
 from fssbench.analysis.collect import collect
@@ -212,7 +213,7 @@ def test_features_of_one_precision_are_never_taken_for_the_other(null, tmp_path,
     file = null.data / "nulldata" / "file"
     file.write_text("what the images are read from")
     monkeypatch.setattr(type(dataset), "files", lambda self, item: [file])
-    loaded = fssbench.load_method("panet", weights="random", backbone="efficientnet-lite0")
+    loaded = fssbench.load_method("panet", weights="random", backbone=register_small_backbone())
     cache = FeatureCache(1 << 30, FeatureStore(tmp_path, 1 << 30))
     given = {}
     for name in ("float32", "bf16", "float32", "bf16"):

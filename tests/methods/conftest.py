@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_values import read_values
 from places import load_module
 from torch import Tensor, nn
+from undrawn_weights import load_undrawn, nothing_hashed
 
-import fssbench
 from fssbench.api import Method
 from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.plugins.registry import METHODS
@@ -120,17 +121,17 @@ class Golden:
         entries = zip(self.file["names"], self.file["shapes"], strict=True)
         state = {str(entry): self.values(str(entry), str(shape)) for entry, shape in entries}
         for key, gain in zip(*(self.file.get(field, ()) for field in ("gain_names", "gain")), strict=True):
-            state[str(key)] *= float(gain)
+            state[str(key)] = state[str(key)] * float(gain)
         config = {**METHODS.get(name).settings_of(state), **config}
-        method = fssbench.load_method(name, backbone=backbone, weights="random", **config)
-        method.load_reference(state)
+        method = load_undrawn(name, backbone=backbone, weights="random", **config)
+        with nothing_hashed():
+            method.load_reference(state)
         return method
 
     def values(self, name: str, shape: str) -> Tensor:
         """Weights of one reference entry, whose shape is written as in the file."""
         sizes = tuple(int(n) for n in shape.split(",") if n)
-        values: Tensor = self._recipe.values(name, sizes, str(self.file["salt"]))
-        return values
+        return read_values(self._recipe.values, name, sizes, str(self.file["salt"]))
 
     def episode(self, size: int, shots: int) -> Episodes:
         tag, recipe = str(self.file["tag"]), self._recipe

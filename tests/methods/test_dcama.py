@@ -10,13 +10,14 @@ import torch
 from fssbench.methods.dcama import DCAMA, MaskAttention, encode_cells
 from torch import Tensor, nn
 from torch.nn import functional
+from undrawn_weights import load_undrawn
 
 import fssbench
 from fssbench.api import UsageError
 
 
 def test_parameter_count() -> None:
-    method = fssbench.load_method("dcama", backbone="resnet50", weights="random")
+    method = load_undrawn("dcama", backbone="resnet50", weights="random")
     assert method.provenance.learnable == 14_215_394
     linear = [m for m in method.modules() if isinstance(m, nn.Linear)]
     assert sum(p.numel() for m in linear for p in m.parameters()) == 11_017_216
@@ -127,5 +128,5 @@ def test_the_authors_file_loads_by_name(tmp_path: Path) -> None:
         file[f"module.model.{theirs[own]}{name.removeprefix(own)}"] = value
     file["module.feature_extractor.classifier.0.weight"] = torch.zeros(1)
     torch.save(file, tmp_path / "best_model.pt")
-    again = fssbench.load_method("dcama", backbone="vgg16", checkpoint=tmp_path / "best_model.pt", seed=2)
+    again = load_undrawn("dcama", backbone="vgg16", checkpoint=tmp_path / "best_model.pt", seed=2)
     assert all(torch.equal(v, first.state_dict()[k]) for k, v in again.state_dict().items())

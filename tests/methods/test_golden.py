@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_values import read_values
 from places import load_golden_recipe
 from shared_passes import share_passes
+from undrawn_weights import load_undrawn, nothing_hashed
 
 import fssbench
 from fssbench.plugins.registry import METHODS
@@ -34,10 +36,17 @@ BY_OWN_TEST = {
     "ssp",
 }
 """Methods whose files have fields of other names, which the method's own test compares."""
-BY_SCRIPT = sorted(file for file, method in DECLARED.items() if method not in BY_OWN_TEST)
-"""Files that the acceptance script reads whole."""
+BY_SCRIPT = sorted(
+    (file for file, method in DECLARED.items() if method not in BY_OWN_TEST),
+    key=lambda file: (file.rpartition("_")[2], file),
+)
+"""Files that the acceptance script reads whole; those of one size follow each other, and share passes of a network."""
 SLOW = {
+    "aaformer_resnet50_233": "aaformer/test_aaformer.py::test_agents_transport_and_losses_equal_the_reference "
+    "compares its logits too",
+    "asgnet_resnet50_fem_257": "asgnet/test_asgnet.py::test_equals_the_reference compares its logits too",
     "bam_resnet50_233": "bam/test_bam.py::test_maps_and_losses_equal_the_reference compares its logits too",
+    "cyctr_resnet50_225": "cyctr/test_cyctr.py::test_variants_and_losses_equal_the_reference compares its logits too",
     "fecanet_resnet50_200": "fecanet/test_fecanet.py::test_equals_the_reference compares its logits too",
     "ipmt_resnet50_233": "ipmt/test_ipmt.py::test_masks_and_losses_equal_the_reference compares its logits too",
     "ntrenet_resnet50_233": "ntrenet/test_ntrenet.py::test_maps_and_losses_equal_the_reference compares its "
@@ -46,16 +55,22 @@ SLOW = {
     "vat_resnet50_pascal_256": "takes minutes",
 }
 """Files that are compared in the slow tests alone, and why."""
+VOTE = "the harness votes on five supports: test_hsnet.py::test_the_vote_follows_the_reference"
 ONE_SHOT = {
-    "aaformer_resnet50_233": "vectors, priors and tokens of five supports are joined as cyctr_resnet50_225 proves",
+    "aaformer_resnet50_233": "vectors, priors and tokens of five supports are joined as in CyCTR: "
+    "cyctr/test_cyctr.py::test_variants_and_losses_equal_the_reference",
+    "asgnet_resnet50_fem_257": "prototypes of five supports are pooled: "
+    "asgnet/test_asgnet.py::test_large_objects_have_more_prototypes_and_all_supports_are_pooled",
     "bam_resnet50_233": "bam/test_bam.py::test_maps_and_losses_equal_the_reference compares five with the same file",
     "dcama_resnet50_384": "one softmax over all supports: test_dcama.py::test_supports_share_one_softmax",
-    "fecanet_resnet50_200": "the harness votes on five supports, which hsnet_resnet50_400 proves",
-    "hm_hsnet_resnet50_400": "the harness votes on five supports, which hsnet_resnet50_400 proves",
-    "ipmt_resnet50_233": "vectors and priors of five supports are joined as cyctr_resnet50_225 proves, and all their "
-    "cells share a softmax: test_laws.py::test_the_same_support_twice_is_one_support",
+    "fecanet_resnet50_200": VOTE,
+    "hm_hsnet_resnet50_400": VOTE,
+    "hsnet_resnet50_400": VOTE,
+    "ipmt_resnet50_233": "vectors and priors of five supports are joined as in CyCTR: "
+    "cyctr/test_cyctr.py::test_variants_and_losses_equal_the_reference, and all their cells share a "
+    "softmax: test_laws.py::test_the_same_support_twice_is_one_support",
     "ntrenet_resnet50_233": "vectors and priors of five supports are averaged as pfenet_resnet50_257 proves",
-    "patnet_resnet50_400": "the harness votes on five supports, which hsnet_resnet50_400 proves",
+    "patnet_resnet50_400": VOTE,
     "pmnet_released_resnet50_384": "both variants join supports alike, which pmnet_onehead_resnet50_384 proves",
     "scl_pfenet_resnet50_257": "logits of one support are weighed and added: "
     "test_scl.py::test_supports_weigh_as_much_as_they_find_in_all",
@@ -66,11 +81,13 @@ _NAMED_TEST = re.compile(r"([\w/]+\.py)::(\w+)")
 
 
 def leave_out_classifier(values: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """Draw no values for the ImageNet classifier of a VGG: nine tenths of its weights, which no method reads."""
+    """Draw values once, and none for the ImageNet classifier of a VGG: most of its weights, which no method reads."""
     classifier = re.compile(r"backbone\.classifier\.\d\.weight")
 
     def draw(name: str, shape: tuple[int, ...], salt: str = "") -> torch.Tensor:
-        return torch.zeros(()).expand(shape) if classifier.fullmatch(name) else values(name, shape, salt)
+        if classifier.fullmatch(name):
+            return torch.zeros(()).expand(shape)
+        return read_values(values, name, shape, salt)
 
     return draw
 
@@ -89,15 +106,21 @@ def compare(
     """Runs the acceptance script on one file."""
     script = str(shared / "golden" / "check_golden.py")
     monkeypatch.setattr(sys, "path", [*sys.path])  # to which the script adds its folder
-    load, recipe = fssbench.load_method, load_golden_recipe(shared)
-    monkeypatch.setattr(fssbench, "load_method", lambda *given, **named: share_passes(load(*given, **named)))
+    recipe = load_golden_recipe(shared)
+    monkeypatch.setattr(
+        fssbench, "load_method", lambda name, **given: share_passes(load_undrawn(name, **given))
+    )
     monkeypatch.setitem(sys.modules, "recipe", recipe)
     monkeypatch.setattr(recipe, "values", leave_out_classifier(recipe.values))
 
     def run(file: str) -> None:
         (path,) = (shared / "golden").rglob(f"{file}.npz")
         monkeypatch.setattr(sys, "argv", [script, DECLARED[file], str(path)])
-        with torch.no_grad(), pytest.raises(SystemExit) as end:  # the script leaves gradients off
+        with (
+            torch.no_grad(),
+            nothing_hashed(),
+            pytest.raises(SystemExit) as end,
+        ):  # the script leaves gradients off
             runpy.run_path(script, run_name="__main__")
         shown = capsys.readouterr().out
         assert not end.value.code, shown

@@ -12,6 +12,7 @@ from fssbench.methods.hm import HybridMasking, Masking, extract_object
 from fssbench.methods.hsnet import HSNet
 from torch import Tensor
 from torch.nn import functional
+from undrawn_weights import load_undrawn
 
 import fssbench
 from fssbench.api import DataError
@@ -28,7 +29,7 @@ def close(a: Tensor, b: Tensor) -> bool:
 
 
 def test_parameter_count_is_the_hosts() -> None:
-    method = fssbench.load_method("hm", backbone="resnet50", weights="random")
+    method = load_undrawn("hm", backbone="resnet50", weights="random")
     assert method.provenance.learnable == 2_573_794
     assert method.provenance.parameters == 2_573_794 + 23_508_032
 
@@ -113,7 +114,7 @@ def test_no_backbone_is_told() -> None:
 def test_the_authors_file_is_laid_out_as_the_hosts(tmp_path: Path) -> None:
     host = fssbench.load_method("hsnet", backbone="vgg16", weights="random", seed=1)
     torch.save({f"module.{k}": v for k, v in host.state_dict().items()}, tmp_path / "best_model.pt")
-    method = fssbench.load_method("hm", backbone="vgg16", checkpoint=tmp_path / "best_model.pt", seed=2)
+    method = load_undrawn("hm", backbone="vgg16", checkpoint=tmp_path / "best_model.pt", seed=2)
     for name, value in host.state_dict().items():
         own = name if name.startswith("backbone.") else f"host.{name}"
         assert torch.equal(method.state_dict()[own], value)
@@ -121,7 +122,7 @@ def test_the_authors_file_is_laid_out_as_the_hosts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("guidance", "learnable"), [("pascal", 3_180_954), ("coco", 3_006_490)])
 def test_vat_may_be_the_host(guidance: str, learnable: int) -> None:
-    method = fssbench.load_method("hm", weights="random", host="vat", guidance=guidance)
+    method = load_undrawn("hm", weights="random", host="vat", guidance=guidance)
     assert method.provenance.learnable == learnable
 
 
@@ -146,7 +147,7 @@ def test_an_open_host_is_that_of_the_authors_file(tmp_path: Path) -> None:
     state = {k.removeprefix("host.head."): v for k, v in vat.state_dict().items()}
     theirs = {k if k.startswith("backbone.") else _vat_name(k): v for k, v in state.items()}
     torch.save({"state_dict": theirs}, tmp_path / "best_model.pt")
-    method = fssbench.load_method("hm", checkpoint=tmp_path / "best_model.pt", seed=2)
+    method = load_undrawn("hm", checkpoint=tmp_path / "best_model.pt", seed=2)
     assert all(torch.equal(v, vat.state_dict()[k]) for k, v in method.state_dict().items())
     assert method.provenance.config["host"] == "vat"
     assert method.provenance.learnable == 3_180_954

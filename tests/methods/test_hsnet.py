@@ -10,6 +10,7 @@ import pytest
 import torch
 from fssbench.methods.hsnet import HSNet, HypercorrelationHead
 from fssbench.methods.layers.feature_maps import mask_features
+from undrawn_weights import load_undrawn
 
 import fssbench
 
@@ -19,12 +20,12 @@ import fssbench
     [("resnet50", 2_573_794), ("resnet101", 2_587_394), ("vgg16", 2_570_018)],
 )
 def test_parameter_counts(backbone: str, learnable: int) -> None:
-    method = fssbench.load_method("hsnet", backbone=backbone, weights="random")
+    method = load_undrawn("hsnet", backbone=backbone, weights="random")
     assert sum(p.numel() for p in method.parameters() if p.requires_grad) == learnable
 
 
 def test_taps_are_the_blocks_of_the_last_three_stages() -> None:
-    taps = fssbench.load_method("hsnet", backbone="vgg16", weights="random").taps
+    taps = load_undrawn("hsnet", backbone="vgg16", weights="random").taps
     assert taps.query == taps.support
     coarse, middle, fine = taps.query[:1], taps.query[1:4], taps.query[4:]
     assert coarse == ("features.30",)
@@ -68,7 +69,7 @@ def test_the_vote_follows_the_reference(tiny: Callable[..., Any], episodes: Any)
 
 
 def test_names_of_the_authors_checkpoints_are_our_own() -> None:
-    method = fssbench.load_method("hsnet", backbone="resnet50", weights="random")
+    method = load_undrawn("hsnet", backbone="resnet50", weights="random")
     own = {k for k in method.state_dict() if not k.startswith("backbone.")}
     assert "hpn_learner.encoder_layer2.3.conv2.weight" in own
     assert {method.rename_reference(k) for k in own} == own
@@ -81,7 +82,7 @@ def test_the_authors_file_loads_backbone_included(tmp_path: Path) -> None:
     file["module.backbone.fc.weight"] = torch.zeros(1000, 2048)
     file["module.backbone.bn1.num_batches_tracked"] = torch.tensor(7)
     torch.save(file, tmp_path / "best_model.pt")
-    again = fssbench.load_method("hsnet", backbone="resnet50", checkpoint=tmp_path / "best_model.pt", seed=2)
+    again = load_undrawn("hsnet", backbone="resnet50", checkpoint=tmp_path / "best_model.pt", seed=2)
     assert all(torch.equal(v, first.state_dict()[k]) for k, v in again.state_dict().items())
     assert again.provenance.weights == "reference"
     assert not again.provenance.untrained

@@ -10,13 +10,14 @@ import torch
 from fssbench.methods.hsnet import HSNet
 from fssbench.methods.patnet import PATNet, _make_coordinates, _transform
 from torch import nn
+from undrawn_weights import load_undrawn
 
 import fssbench
 
 
 @pytest.mark.parametrize(("backbone", "learnable"), [("resnet50", 2_580_968), ("vgg16", 2_573_096)])
 def test_parameter_counts(backbone: str, learnable: int) -> None:
-    method = fssbench.load_method("patnet", backbone=backbone, weights="random")
+    method = load_undrawn("patnet", backbone=backbone, weights="random")
     assert method.provenance.learnable == learnable
 
 
@@ -30,7 +31,7 @@ def test_parameter_counts(backbone: str, learnable: int) -> None:
     ],
 )
 def test_one_pair_of_anchors_for_each_stage_and_width(backbone: str, widths: list[int]) -> None:
-    method = fssbench.load_method("patnet", backbone=backbone, weights="random")
+    method = load_undrawn("patnet", backbone=backbone, weights="random")
     anchors = [m for n, m in method.named_children() if n.startswith("reference_layer")]
     assert [m.in_features for m in anchors if isinstance(m, nn.Linear)] == widths
 
@@ -123,5 +124,5 @@ def test_the_authors_file_loads(tmp_path: Path) -> None:
     file = {f"module.{k}": v for k, v in first.state_dict().items()}
     file["module.backbone.classifier.0.weight"] = torch.zeros(1)
     torch.save(file, tmp_path / "best_model.pt")
-    again = fssbench.load_method("patnet", backbone="vgg16", checkpoint=tmp_path / "best_model.pt", seed=2)
+    again = load_undrawn("patnet", backbone="vgg16", checkpoint=tmp_path / "best_model.pt", seed=2)
     assert all(torch.equal(v, first.state_dict()[k]) for k, v in again.state_dict().items())

@@ -11,6 +11,7 @@ import torch
 from fssbench.methods.pfenet import PFENet
 from small_backbone import check_on_small_backbone
 from torch.nn import functional
+from undrawn_weights import load_undrawn
 
 import fssbench
 from fssbench.api import UsageError
@@ -27,7 +28,7 @@ def made(tiny: Callable[..., Any], **config: Any) -> PFENet:
     [("resnet50", 10_817_034, 34_448_842), ("vgg16", 10_423_818, 25_146_954)],
 )
 def test_parameter_counts(backbone: str, learnable: int, total: int) -> None:
-    method = fssbench.load_method("pfenet", backbone=backbone, weights="random")
+    method = load_undrawn("pfenet", backbone=backbone, weights="random")
     assert sum(p.numel() for p in method.parameters() if p.requires_grad) == learnable
     assert sum(p.numel() for p in method.parameters()) == total
 
@@ -44,7 +45,7 @@ def test_parameter_counts(backbone: str, learnable: int, total: int) -> None:
 def test_taps_are_the_ends_of_stages_two_to_four(
     backbone: str, config: dict[str, Any], query: tuple[str, ...]
 ) -> None:
-    method = fssbench.load_method("pfenet", backbone=backbone, weights="random", **config)
+    method = load_undrawn("pfenet", backbone=backbone, weights="random", **config)
     assert method.taps.query == query
     assert method.taps.support == query[:2]
     assert method.provenance.layout == {
@@ -101,9 +102,7 @@ def test_the_authors_file_loads_backbone_included(tmp_path: Path) -> None:
     assert {k.split(".")[1] for k in state} >= {"layer0", "layer4", "down_query", "init_merge", "cls", "res1"}
     state["module.layer0.1.num_batches_tracked"] = torch.tensor(7)
     torch.save({"epoch": 3, "state_dict": state, "optimizer": {"state": {}}}, tmp_path / "train_epoch_3.pth")
-    again = fssbench.load_method(
-        "pfenet", backbone="vgg16", checkpoint=tmp_path / "train_epoch_3.pth", seed=2
-    )
+    again = load_undrawn("pfenet", backbone="vgg16", checkpoint=tmp_path / "train_epoch_3.pth", seed=2)
     assert all(torch.equal(v, first.state_dict()[k]) for k, v in again.state_dict().items())
     assert again.provenance.weights == "reference"
     assert not again.provenance.untrained

@@ -11,8 +11,7 @@ from fssbench.methods.scl import SCL, compute_mean_iou
 from small_backbone import check_on_small_backbone
 from torch import Tensor
 from torch.nn import functional
-
-import fssbench
+from undrawn_weights import load_undrawn
 
 
 def made(tiny: Callable[..., Any]) -> SCL:
@@ -23,7 +22,7 @@ def made(tiny: Callable[..., Any]) -> SCL:
 
 @pytest.mark.parametrize(("backbone", "learnable"), [("resnet50", 11_865_610)])
 def test_parameter_counts(backbone: str, learnable: int) -> None:
-    method = fssbench.load_method("scl", backbone=backbone, weights="random")
+    method = load_undrawn("scl", backbone=backbone, weights="random")
     assert sum(p.numel() for p in method.parameters() if p.requires_grad) == learnable
     assert sum(p.numel() for p in method.parameters()) == 35_497_418
 
@@ -99,7 +98,7 @@ def test_the_loss_has_three_terms_and_reaches_every_parameter(tiny: Any, episode
 
 
 def test_names_of_the_authors() -> None:
-    method = fssbench.load_method("scl", backbone="efficientnet-lite0", weights="random")
+    method = load_undrawn("scl", backbone="efficientnet-lite0", weights="random")
     assert method.rename_reference("supp_init_merge.3.0.weight") == "supp_init_merge.3.0.weight"
     assert method.rename_reference("beta_conv.3.2.weight") == "enrich.beta_conv.3.2.weight"
 

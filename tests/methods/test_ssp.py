@@ -13,6 +13,7 @@ from fssbench.methods.layers.self_support import Prototypes, find_self_support
 from fssbench.methods.ssp import SSP
 from places import load_golden_recipe
 from torch import Tensor
+from undrawn_weights import load_undrawn
 
 import fssbench
 
@@ -31,7 +32,7 @@ def test_equals_the_reference(shared: Path, recipe: ModuleType, refine: bool) ->
         str(n): tuple(int(x) for x in str(s).split(",") if x)
         for n, s in zip(golden["names"], golden["shapes"], strict=True)
     }
-    method = fssbench.load_method("ssp", backbone="resnet50", weights="random", refine=refine)
+    method = load_undrawn("ssp", backbone="resnet50", weights="random", refine=refine)
     method.load_reference({f"module.{n}": recipe.values(n, s, salt) for n, s in shapes.items()})
     query = recipe.image(f"{tag}/query", size)[None]
     support = torch.stack([recipe.image(f"{tag}/support{k}", size) for k in range(5)])[None]

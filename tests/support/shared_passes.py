@@ -1,4 +1,4 @@
-"""Passes of a network that repeat where one episode is predicted with one support and then with five."""
+"""Passes of a network that repeat: with one support and then with five, and with several methods on one network."""
 
 from __future__ import annotations
 
@@ -8,25 +8,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fssbench.api import Method
+from fssbench.api import Backbone, Method
+from fssbench.files.state_dicts import digest_state
+
+_Pass = tuple[Tensor, tuple[str, ...], dict[str, Tensor]]
+"""An image, the taps that were asked, and their maps."""
+_KNOWN: dict[str, list[_Pass]] = {}
+"""Passes of the network that ran last, by the hash of its weights; methods on the same network share them."""
 
 
 def share_passes(method: Method) -> Method:
     """Let a method run its backbone once per image and, if it votes, its head once per support."""
     if method.backbone is not None:
-        method.backbone.forward = _run_once_per_image(method.backbone.forward)  # type: ignore[method-assign]
+        method.backbone.forward = _run_once_per_image(method.backbone)  # type: ignore[method-assign]
     if method.shots == "vote":
-        method.logits = _run_once(method.logits)  # type: ignore[method-assign]
+        method.logits = run_once(method.logits)  # type: ignore[method-assign]
     return method
 
 
-def _run_once_per_image(forward: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
-    known: list[tuple[Tensor, tuple[str, ...], dict[str, Tensor]]] = []
+def _list_known(network: Backbone) -> list[_Pass]:
+    """List the passes of a network with these weights, and forget those of other networks."""
+    key = digest_state(network.state_dict())
+    if key not in _KNOWN:
+        _KNOWN.clear()
+    return _KNOWN.setdefault(key, [])
+
+
+def _run_once_per_image(network: Backbone) -> Callable[..., dict[str, Tensor]]:
+    forward, weights = network.forward, list(network.state_dict().values())
+    known: list[_Pass] = []
+    versions: list[int] = []
 
     def look_up(image: Tensor, taps: tuple[str, ...]) -> dict[str, Tensor] | None:
         return next((maps for seen, names, maps in known if names == taps and torch.equal(seen, image)), None)
 
     def run(images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        nonlocal known, versions
+        if versions != (versions := [value._version for value in weights]):
+            known = _list_known(network)
         names = tuple(taps)
         new = [image for image in images if look_up(image, names) is None]
         if new:
@@ -38,15 +57,16 @@ def _run_once_per_image(forward: Callable[..., dict[str, Tensor]]) -> Callable[.
     return run
 
 
-def _run_once(logits: Callable[[Any, Any, Tensor], Tensor]) -> Callable[[Any, Any, Tensor], Tensor]:
+def run_once(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let a function of tensors and feature maps compute once for equal ones."""
     known: list[tuple[list[Tensor], Tensor]] = []
 
-    def run(query: Any, support: Any, mask: Tensor) -> Tensor:
-        given = [mask, *_list_tensors(query), *_list_tensors(support)]
+    def run(*inputs: Any) -> Tensor:
+        given = [tensor for each in inputs for tensor in _list_tensors(each)]
         for seen, result in known:
             if len(seen) == len(given) and all(map(torch.equal, seen, given)):
                 return result.clone()
-        known.append((given, logits(query, support, mask)))
+        known.append((given, compute(*inputs)))
         return known[-1][1].clone()
 
     return run

@@ -60,6 +60,7 @@ def test_agents_transport_and_losses_equal_the_reference(
     for name, loss in zip(("main", "aux"), losses, strict=True):
         assert float(loss) == pytest.approx(float(reference.file[f"loss_{name}"]), rel=1e-4)
     method.eval()
+    assert reference.error("logits_1shot", method.predict(*features, mask), 4) < 1e-4
     for layer in method.transformer.cross_layers:
         layer.align = False
     assert reference.error("logits_1shot_noalign", method.predict(*features, mask), 8) < 1e-4

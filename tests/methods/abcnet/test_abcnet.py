@@ -12,8 +12,7 @@ from fssbench.methods.abcnet.buoys import Buoys
 from fssbench.methods.dcama import DCAMA
 from torch import Tensor
 from torch.nn import functional
-
-import fssbench
+from undrawn_weights import load_undrawn
 
 
 def with_gain(method: ABCNet, gain: float) -> ABCNet:
@@ -34,7 +33,7 @@ def tokens(*shape: int) -> Tensor:
 
 
 def test_parameter_count() -> None:
-    method = fssbench.load_method("abcnet", backbone="resnet50", weights="random")
+    method = load_undrawn("abcnet", backbone="resnet50", weights="random")
     added = sum(
         32 * d + 8 * d * d + 4 * d + 3 * d + 4 * d + 2 * d * (d // 4) + d // 4 + d // 4 + 1 + 1
         for d in (64, 128, 256)

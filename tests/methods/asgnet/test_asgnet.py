@@ -11,6 +11,7 @@ import torch
 from fssbench.methods.asgnet.method import ASGNet, allocate
 from small_backbone import check_on_small_backbone
 from torch.nn import functional
+from undrawn_weights import load_undrawn
 
 import fssbench
 
@@ -22,18 +23,22 @@ def made(tiny: Callable[..., Any], **config: Any) -> ASGNet:
 
 
 def test_parameter_counts_the_unused_fourth_stage_included() -> None:
-    method = fssbench.load_method("asgnet", backbone="resnet50", weights="random")
+    method = load_undrawn("asgnet", backbone="resnet50", weights="random")
     assert sum(p.numel() for p in method.parameters() if p.requires_grad) == 10_423_818
     assert sum(p.numel() for p in method.parameters()) == 34_055_626
     assert method.taps.query == method.taps.support == ("layer2.3.relu", "layer3.5.relu")
 
 
 @torch.no_grad()
-def test_one_prototype_equals_the_reference(golden: Callable[[str], Any]) -> None:
+def test_equals_the_reference(golden: Callable[[str], Any]) -> None:
+    """With superpixels, and with one prototype alone, of the same features."""
     reference = golden("asgnet_resnet50_fem_257")
-    method = reference.method("asgnet", "resnet50", superpixels=1)
-    logits = method.predict(*reference.episode(257, 1))
-    assert reference.error("logits_1shot_one_prototype", logits, 8) < 1e-4
+    method = reference.method("asgnet", "resnet50")
+    query, support, mask = reference.episode(257, 1)
+    features = method.read(query, support)
+    assert reference.error("logits_1shot", method.predict(*features, mask), 4) < 1e-4
+    single = reference.method("asgnet", "resnet50", superpixels=1)
+    assert reference.error("logits_1shot_one_prototype", single.predict(*features, mask), 8) < 1e-4
 
 
 def test_each_cell_gets_the_prototype_it_is_most_like() -> None:
@@ -106,7 +111,7 @@ def test_the_alternative_s_file_loads_and_says_itself_what_it_is(tmp_path: Path)
     assert first.provenance.learnable == 9_278_852
     state = {f"module.{_release_name(k)}": v for k, v in first.state_dict().items()}
     torch.save({"epoch": 200, "state_dict": state, "optimizer": {}}, tmp_path / "best.pth")
-    again = fssbench.load_method("asgnet", backbone="resnet50", checkpoint=tmp_path / "best.pth", seed=2)
+    again = load_undrawn("asgnet", backbone="resnet50", checkpoint=tmp_path / "best.pth", seed=2)
     assert again.config.context == "aspp"  # type: ignore[attr-defined]
     assert again.provenance.learnable == 9_278_852
     own = again.state_dict()

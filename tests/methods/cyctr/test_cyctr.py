@@ -11,6 +11,7 @@ import torch
 from fssbench.methods.cyctr.method import CyCTR
 from fssbench.methods.cyctr.transformer import CycleAttention, find_consistent
 from fssbench.methods.layers import sampled_support
+from undrawn_weights import load_undrawn
 
 import fssbench
 
@@ -37,14 +38,17 @@ def test_variants_and_losses_equal_the_reference(
     golden: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = golden(FILE)
-    method, (query, support, mask) = reference.method("cyctr", "resnet50"), reference.episode(225, 1)
+    method, (query, supports, masks) = reference.method("cyctr", "resnet50"), reference.episode(225, 5)
+    cells, objects = method.read(query, supports)
+    assert reference.error("logits_5shot", method.predict(cells, objects, masks), 4) < 1e-4
+    features, mask = (cells, {tap: maps[:, :1] for tap, maps in objects.items()}), masks[:, :1]
+    assert reference.error("logits_1shot", method.predict(*features, mask), 4) < 1e-4
     target = reference.query_mask(225)
     method.training = True  # of the method alone: no dropout, no random tokens
-    main, auxiliary = method.losses(query, support, mask, target, torch.zeros_like(target))
+    main, auxiliary = method.losses(*features, mask, target, torch.zeros_like(target))
     assert float(main) == pytest.approx(float(reference.file["loss_main"]), rel=1e-4)
     assert float(auxiliary) == pytest.approx(float(reference.file["loss_aux"]), rel=1e-4)
     method.eval()
-    features = method.read(query, support)
     monkeypatch.setattr(sampled_support, "keep_order", lambda count: torch.arange(count).flip(0))
     assert reference.error("logits_1shot_reversed", method.predict(*features, mask), 8) < 1e-4
     monkeypatch.undo()
@@ -133,7 +137,7 @@ def test_the_authors_file_loads_and_says_its_width(tmp_path: Path, whole: Any) -
         if not name.endswith("num_batches_tracked"):
             state[f"module.{name.replace('backbone.', 'backbone.body.')}"] = value
     torch.save({"epoch": 3, "state_dict": state, "optimizer": {}}, tmp_path / "best.pth")
-    again = fssbench.load_method("cyctr", backbone="resnet50", checkpoint=tmp_path / "best.pth", seed=2)
+    again = load_undrawn("cyctr", backbone="resnet50", checkpoint=tmp_path / "best.pth", seed=2)
     assert again.config.reduce_dim == 256  # type: ignore[attr-defined]
     own = again.state_dict()
     assert all(torch.equal(own[k], v) for k, v in whole.state_dict().items())

@@ -11,6 +11,7 @@ import torch
 from fssbench.methods.fecanet import FECANet
 from fssbench.methods.fecanet.head import Enhancement, compare_neighbours
 from torch.nn import functional
+from undrawn_weights import load_undrawn
 
 import fssbench
 
@@ -40,7 +41,7 @@ def test_equals_the_reference(file: str, golden: Callable[[str], Any]) -> None:
     [("resnet50", True, 18_029_154), ("resnet50", False, 3_547_778), ("vgg16", False, 3_544_002)],
 )
 def test_parameter_counts(backbone: str, enhance: bool, count: int) -> None:
-    method = fssbench.load_method("fecanet", backbone=backbone, weights="random", enhance=enhance)
+    method = load_undrawn("fecanet", backbone=backbone, weights="random", enhance=enhance)
     assert method.provenance.learnable == count
 
 
@@ -54,7 +55,7 @@ def test_parameter_counts(backbone: str, enhance: bool, count: int) -> None:
     ],
 )
 def test_outputs_of_stages(name: str, outputs: list[str]) -> None:
-    method = fssbench.load_method("fecanet", backbone=name, weights="random")
+    method = load_undrawn("fecanet", backbone=name, weights="random")
     assert list(method.taps.query[-len(outputs) :])[-1] == outputs[-1]
     assert set(outputs) <= set(method.taps.support)
 
@@ -167,8 +168,6 @@ def test_the_authors_file_loads_by_name(enhance: bool, tmp_path: Path) -> None:
             name = name.replace(ours, other)
         net[f"module.{name}"] = value
     torch.save({"epoch": 3, "net": net, "optimizer": {"state": {}}}, tmp_path / "best_model.pt")
-    again = fssbench.load_method(
-        "fecanet", backbone="resnet50", checkpoint=tmp_path / "best_model.pt", seed=2
-    )
+    again = load_undrawn("fecanet", backbone="resnet50", checkpoint=tmp_path / "best_model.pt", seed=2)
     assert again.config.enhance is enhance
     assert all(torch.equal(v, first.state_dict()[k]) for k, v in again.state_dict().items())

@@ -13,8 +13,7 @@ from fssbench.methods.ifa.rearranged import Change, apply_change, draw_change
 from fssbench.methods.ssp import SSP
 from places import load_golden_recipe
 from torch.nn import functional
-
-import fssbench
+from undrawn_weights import load_undrawn
 
 
 @torch.no_grad()
@@ -31,7 +30,7 @@ def test_equals_the_reference(shared: Path, shots: int) -> None:
     query = recipe.image(f"{tag}/query", size)[None]
     support = torch.stack([recipe.image(f"{tag}/support{k}", size) for k in range(shots)])[None]
     mask = torch.stack([recipe.mask(f"{tag}/support{k}", size) for k in range(shots)])[None]
-    method = fssbench.load_method("ifa", backbone="resnet50", weights="random")
+    method = load_undrawn("ifa", backbone="resnet50", weights="random")
     assert isinstance(method, IFA)
     method.load_reference(state)
     assert method.provenance.learnable == golden["learnable"]

@@ -14,8 +14,7 @@ from fssbench.methods.ntrenet.method import NTRENet
 from small_backbone import check_on_small_backbone
 from torch import Tensor
 from torch.nn import functional
-
-import fssbench
+from undrawn_weights import load_undrawn
 
 
 def made(tiny: Callable[..., Any]) -> NTRENet:
@@ -25,7 +24,7 @@ def made(tiny: Callable[..., Any]) -> NTRENet:
 
 
 def test_parameter_counts() -> None:
-    method = fssbench.load_method("ntrenet", backbone="resnet50", weights="random")
+    method = load_undrawn("ntrenet", backbone="resnet50", weights="random")
     assert sum(p.numel() for p in method.parameters() if p.requires_grad) == 20_846_868
     assert sum(p.numel() for p in method.parameters()) == 44_478_676
     assert sum(p.numel() for p in method.background.parameters()) == 1_901_314

@@ -8,8 +8,8 @@ import pytest
 import torch
 from fssbench.methods.panet import PANet
 from torch.nn import functional
+from undrawn_weights import load_undrawn
 
-import fssbench
 from fssbench.api import UsageError
 
 
@@ -31,7 +31,7 @@ def test_equals_the_definition_on_full_resolution_features(tiny: Any, episodes: 
 
 
 def test_nothing_is_learnable_and_vgg16_has_the_reference_layout() -> None:
-    method = fssbench.load_method("panet", backbone="vgg16", weights="random")
+    method = load_undrawn("panet", backbone="vgg16", weights="random")
     assert method.taps.query == ("features",)
     assert sum(p.numel() for p in method.parameters()) == 14_714_688
     assert not any(p.requires_grad for p in method.parameters())
@@ -39,7 +39,7 @@ def test_nothing_is_learnable_and_vgg16_has_the_reference_layout() -> None:
 
 @pytest.mark.parametrize(("backbone", "tap"), [("resnet50", "layer3.5"), ("efficientnet-lite0", "blocks.10")])
 def test_the_automatic_tap_is_the_last_of_the_third_stage(backbone: str, tap: str) -> None:
-    assert fssbench.load_method("panet", backbone=backbone, weights="random").taps.query == (tap,)
+    assert load_undrawn("panet", backbone=backbone, weights="random").taps.query == (tap,)
 
 
 def test_any_tap_can_be_named(tiny: Any) -> None:

@@ -11,6 +11,7 @@ from fssbench.methods.pmms import PMMs
 from fssbench.methods.pmms.mixture import compute_shares, draw_directions, fit_mixture
 from torch import Tensor
 from torch.nn import functional
+from undrawn_weights import load_undrawn
 
 import fssbench
 
@@ -39,12 +40,10 @@ def test_equals_the_reference(golden: Any) -> None:
 def test_parameter_counts(backbone: str, variant: str, head: int, total: int, tuned: int) -> None:
     """Published counts; of a VGG the authors count the last convolution, which is ours here, to the encoder."""
     own = 2_359_808 if backbone == "vgg16" else 0
-    made = fssbench.load_method("pmms", backbone=backbone, weights="random", variant=variant)
+    made = load_undrawn("pmms", backbone=backbone, weights="random", variant=variant)
     assert made.provenance.learnable - own == head
     assert made.provenance.parameters == total
-    learning = fssbench.load_method(
-        "pmms", backbone=backbone, weights="random", variant=variant, encoder="tuned"
-    )
+    learning = load_undrawn("pmms", backbone=backbone, weights="random", variant=variant, encoder="tuned")
     assert learning.provenance.learnable - own - head == tuned
 
 
@@ -81,7 +80,7 @@ def test_the_authors_file_loads(
     first = fssbench.load_method("pmms", backbone=backbone, weights="random", seed=1, variant=variant)
     state = {_release_name(k, prefix): v for k, v in first.state_dict().items()}
     torch.save({"step": 1, "state_dict": state, "optimizer": {}}, tmp_path / "step_1.pth.tar")
-    again = fssbench.load_method(
+    again = load_undrawn(
         "pmms", backbone=backbone, checkpoint=tmp_path / "step_1.pth.tar", seed=2, encoder=encoder
     )
     assert again.config.variant == variant  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ import torch
 from fssbench.methods.pmnet import PMNet
 from fssbench.methods.pmnet.head import CoarseEncoder, Refinement, TwoBranchEnhancement, compute_coarse_map
 from torch import Tensor, nn
+from undrawn_weights import load_undrawn
 
 import fssbench
 from fssbench.api import DataError, UsageError
@@ -30,12 +31,12 @@ def learnable(module: nn.Module) -> int:
     ],
 )
 def test_parameter_counts(backbone: str, variant: str, count: int) -> None:
-    method = fssbench.load_method("pmnet", backbone=backbone, weights="random", variant=variant)
+    method = load_undrawn("pmnet", backbone=backbone, weights="random", variant=variant)
     assert learnable(method) == count
 
 
 def test_parameter_counts_of_parts() -> None:
-    method = fssbench.load_method("pmnet", backbone="resnet50", weights="random", variant="released")
+    method = load_undrawn("pmnet", backbone="resnet50", weights="random", variant="released")
     assert learnable(method.enhance["high"]) == 9_536
     assert learnable(method.enhance["low"]) == 7_136
     assert learnable(CoarseEncoder(16)) == 19_728
@@ -147,7 +148,7 @@ def test_cosine_affinity_does_not_see_the_length_of_features(tiny: Any, episodes
 
 @pytest.mark.parametrize("variant", ["released", "onehead"])
 def test_release_names_cover_every_entry(variant: str) -> None:
-    method = fssbench.load_method("pmnet", backbone="resnet50", weights="random", variant=variant)
+    method = load_undrawn("pmnet", backbone="resnet50", weights="random", variant=variant)
     assert method.rename_reference("conv_4d_blocks.2.0.conv1.weight") == "enhance.high.0.conv1.weight"
     assert method.rename_reference("conv_layer.3.conv23.1.bias") == "encode.low.b3.1.bias"
     assert method.rename_reference("conv4.conv4.0.weight") == "fuse.refine1.out.0.weight"
@@ -163,6 +164,6 @@ def test_channels_that_heads_cannot_share_are_told(tiny: Any) -> None:
 
 
 def test_unknown_and_missing_entries_are_errors() -> None:
-    method = fssbench.load_method("pmnet", backbone="resnet50", weights="random", variant="released")
+    method = load_undrawn("pmnet", backbone="resnet50", weights="random", variant="released")
     with pytest.raises(DataError, match="surprise"):
         method.load_reference({"surprise.weight": torch.zeros(1)})

@@ -11,6 +11,7 @@ from fssbench.methods.repri import RePRI
 from fssbench.methods.repri.transduction import Classifier, Task, fit
 from torch import Tensor
 from torch.nn import functional
+from undrawn_weights import load_undrawn
 
 import fssbench
 from fssbench.errors import UsageError
@@ -234,7 +235,7 @@ def test_the_authors_file_loads_and_brings_its_classes(
         if not name.startswith("backbone."):
             state[f"module.{theirs}"] = value
     torch.save({"epoch": 100, "state_dict": state, "optimizer": {}}, tmp_path / "best.pth")
-    again = fssbench.load_method("repri", backbone=backbone, checkpoint=tmp_path / "best.pth", seed=2)
+    again = load_undrawn("repri", backbone=backbone, checkpoint=tmp_path / "best.pth", seed=2)
     assert again.backbone is not None
     assert again.backbone.layout == layout
     assert again.config.classes == classes  # type: ignore[attr-defined]

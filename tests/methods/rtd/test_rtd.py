@@ -11,8 +11,7 @@ from fssbench.methods.rtd import RTD
 from fssbench.methods.rtd.method import contrast_views
 from fssbench.methods.rtd.style import Enhancement, StyleMemory, change_style, measure_style
 from torch import Tensor
-
-import fssbench
+from undrawn_weights import load_undrawn
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def filled() -> StyleMemory:
 
 
 def test_parameter_count() -> None:
-    method = fssbench.load_method("rtd", backbone="resnet50", weights="random")
+    method = load_undrawn("rtd", backbone="resnet50", weights="random")
     assert method.provenance.learnable == RTD.card.learnable
     style = sum(p.numel() for module in (method.memory, method.enhance) for p in module.parameters())
     assert style == 64 * 128 + 512 * 128 + 128 + 1024 * 128 + 128 + 128 * 512 + 512

@@ -12,6 +12,7 @@ from fssbench.methods.vat.head import PooledConv4d, VATHead
 from fssbench.methods.vat.method import _GUIDANCE, VAT, VATConfig
 from torch import Tensor
 from torch.nn import functional
+from undrawn_weights import load_undrawn
 
 import fssbench
 from fssbench.api import MethodConfig
@@ -133,7 +134,7 @@ def test_the_authors_file_loads(tmp_path: Path) -> None:
     state[f"{block}.attn.relative_position_index"] = torch.zeros(256, 256)
     state["module.backbone.fc.bias"] = torch.zeros(1000)
     torch.save({"epoch": 3, "state_dict": state, "best_val_mIoU": 60.1}, tmp_path / "model_best.pth")
-    again = fssbench.load_method("vat", checkpoint=tmp_path / "model_best.pth", seed=2)
+    again = load_undrawn("vat", checkpoint=tmp_path / "model_best.pth", seed=2)
     assert all(torch.equal(v, first.state_dict()[k]) for k, v in again.state_dict().items())
 
 

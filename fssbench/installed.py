@@ -29,6 +29,11 @@ def find_version(package: str) -> str | None:
 
 def map_entry_points(group: str) -> MappingProxyType[str, str]:
     """Map the values of an entry point group, such as `mine.method:Mine`, to the name and version of their package."""
+    return _read_packages(group, _date_places())
+
+
+def list_entry_points(group: str) -> tuple[importlib.metadata.EntryPoint, ...]:
+    """List the entry points of a group."""
     return _read_entry_points(group, _date_places())
 
 
@@ -56,9 +61,14 @@ def _read_version(package: str, _places: _Places) -> str | None:
 
 
 @lru_cache(maxsize=16)
-def _read_entry_points(group: str, _places: _Places) -> MappingProxyType[str, str]:
+def _read_entry_points(group: str, _places: _Places) -> tuple[importlib.metadata.EntryPoint, ...]:
+    return tuple(importlib.metadata.entry_points(group=group))
+
+
+@lru_cache(maxsize=16)
+def _read_packages(group: str, _places: _Places) -> MappingProxyType[str, str]:
     packages: dict[str, str] = {}
-    for point in importlib.metadata.entry_points(group=group):
+    for point in list_entry_points(group):
         if point.dist is not None:
             packages.setdefault(point.value, f"{point.dist.name} {point.dist.version}")
     return MappingProxyType(packages)

@@ -11,7 +11,6 @@ The class that reads such a folder, and the steps of adopting it, are entry poin
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.files.atomic import replace_file
 from fssbench.files.config import config_folder
 from fssbench.files.home import expand_home
+from fssbench.installed import list_entry_points
 
 GROUP = "fssbench.data_folders"
 """Group of the entry points."""
@@ -76,7 +76,7 @@ def call(step: str, *arguments: Any, **options: Any) -> Any:
         PluginError: if no entry point of this name, or more than one, exists.
         FssbenchError: if the function raises it.
     """
-    points = {point.value: point for point in importlib.metadata.entry_points(group=GROUP, name=step)}
+    points = {point.value: point for point in list_entry_points(GROUP) if point.name == step}
     if len(points) != 1:
         raise PluginError(
             f"exactly one entry point {step!r} of {GROUP} must exist, but there are: "

@@ -17,7 +17,6 @@ from places import NULL_PLUGIN
 from fssbench.api import DataError
 from fssbench.cli import main
 from fssbench.data.location import open_dataset
-from fssbench.plugins.registry import DATASETS
 from fssbench.runs.store import find_run_folders, read_run
 
 REFUSED = 3
@@ -265,9 +264,9 @@ def test_an_upright_tag_changes_nothing(checked, drawn):
 
 
 @pytest.mark.parametrize("harm", ["label", "transposed"])
-def test_voc_with_foreign_labels_or_turned_masks_gives_no_number(checked, drawn, harm):
+def test_voc_with_foreign_labels_or_turned_masks_gives_no_number(checked, drawn, harm, mini):
     """F06 of the attacks."""
-    DATASETS.get("pascal").miniature(checked.data, 0)
+    shutil.copytree(mini / "VOC2012", checked.data / "VOC2012")
     for path in sorted((checked.data / "VOC2012/SegmentationClassAug").glob("*.png")):
         label = np.asarray(Image.open(path)).copy()
         if harm == "label":
@@ -339,8 +338,8 @@ def test_inverted_masks_are_marked(checked, drawn):
     assert any("8 of 8 episodes: foreground along" in mark for mark in checked.marks("pascal-to-isic2018"))
 
 
-def test_land_that_surrounds_other_land_is_not_marked(checked, drawn):
-    DATASETS.get("deepglobe").miniature(checked.data, 0)
+def test_land_that_surrounds_other_land_is_not_marked(checked, mini):
+    shutil.copytree(mini / "Deepglobe", checked.data / "Deepglobe")
     for path in (checked.data / "Deepglobe/1/test/groundtruth").iterdir():
         mask = np.full_like(np.asarray(Image.open(path)), 255)
         mask[5:-5, 5:-5] = 0

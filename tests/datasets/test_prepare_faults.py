@@ -225,40 +225,50 @@ def test_masks_that_are_there_are_never_overwritten(tmp_path: Path) -> None:
     assert not (tmp_path / "data/COCO2017/val2017").exists()
 
 
-CHILD = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-sys.argv = ["fssbench", "data", "prepare", "coco", sys.argv[1], "--data", sys.argv[2]]
+FORKS = """
+import os, resource, sys
+from pathlib import Path
 from fssbench.cli import main
-main()
+from fssbench.datasets.coco.reader import Coco
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+for folder in map(Path, sys.argv[1:]):
+    process = os.fork()
+    if process == 0:
+        os.dup2(os.open(folder / "errors", os.O_WRONLY | os.O_CREAT), 2)
+        sys.argv = ["fssbench", "data", "prepare", "coco", str(folder / "coco"), "--data", str(folder / "data")]
+        main()
+    status = os.waitpid(process, 0)[1]
+    (folder / "code").write_text(str(os.waitstatus_to_exitcode(status)))
 """
+SEGMENTATIONS: list[Any] = [
+    [[float("nan"), 10, 20, 10, 20, 20]],
+    [[1e9, 10, 20, 10, 20, 20]],
+    [[1e300, 10, 20, 10, 20, 20]],
+    [[-(2.0**31), 10, 2.0**31, 10, 20, 20]],
+    [[0, 0, 95, 63] * 100_000],
+    {"size": [HEIGHT, WIDTH], "counts": "o" * 12 + "O"},
+    {"size": [1 << 20, 1 << 20], "counts": [0, 1 << 40]},
+]
 
 
-@pytest.mark.parametrize(
-    "segmentation",
-    [
-        [[float("nan"), 10, 20, 10, 20, 20]],
-        [[1e9, 10, 20, 10, 20, 20]],
-        [[1e300, 10, 20, 10, 20, 20]],
-        [[-(2.0**31), 10, 2.0**31, 10, 20, 20]],
-        [[0, 0, 95, 63] * 100_000],
-        {"size": [HEIGHT, WIDTH], "counts": "o" * 12 + "O"},
-        {"size": [1 << 20, 1 << 20], "counts": [0, 1 << 40]},
-    ],
-)
-def test_nothing_kills_the_process_or_takes_its_memory(segmentation: Any, tmp_path: Path) -> None:
-    source = release(tmp_path / "coco", [annotation(segmentation)])
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(source), str(tmp_path / "data")],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert child.returncode == 3, child.stderr
-    assert "annotation 1" in child.stderr
-    assert "000000000001.jpg" in child.stderr
-    assert nothing_is_left(tmp_path / "data")
+@pytest.fixture(scope="module")
+def attempts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A folder for each segmentation, which a process of its own tried to prepare; one interpreter forks them all."""
+    folders = [tmp_path_factory.mktemp("attempt") for _ in SEGMENTATIONS]
+    for folder, segmentation in zip(folders, SEGMENTATIONS, strict=True):
+        release(folder / "coco", [annotation(segmentation)])
+    subprocess.run([sys.executable, "-c", FORKS, *map(str, folders)], timeout=100, check=True)
+    return folders
+
+
+@pytest.mark.parametrize("number", range(len(SEGMENTATIONS)))
+def test_nothing_kills_the_process_or_takes_its_memory(number: int, attempts: list[Path]) -> None:
+    folder = attempts[number]
+    errors = (folder / "errors").read_text()
+    assert (folder / "code").read_text() == "3", errors
+    assert "annotation 1" in errors
+    assert "000000000001.jpg" in errors
+    assert nothing_is_left(folder / "data")
 
 
 numbers = st.one_of(

@@ -12,6 +12,7 @@ from fssbench.datasets.chestxray.reader import ChestXray
 from PIL import Image
 
 from fssbench.api import DataError, UsageError
+from fssbench.data.location import MINIATURE_SEED
 
 
 def digest(folder: Path) -> str:
@@ -147,12 +148,12 @@ def test_real_samples_show_the_oddities_that_are_listed(shared: Path) -> None:
         assert 0.05 < data.mask(entry.item, 0).mean() < 0.6
 
 
-def test_miniature_is_a_function_of_its_seed_and_clean(tmp_path: Path) -> None:
-    for name, seed in (("a", 2), ("b", 2), ("c", 3)):
+def test_miniature_is_a_function_of_its_seed_and_clean(mini: Path, tmp_path: Path) -> None:
+    for name, seed in (("same", MINIATURE_SEED), ("other", MINIATURE_SEED + 1)):
         (tmp_path / name).mkdir()
         ChestXray.miniature(tmp_path / name, seed)
-    assert digest(tmp_path / "a") == digest(tmp_path / "b") != digest(tmp_path / "c")
-    root = ChestXray.locate(tmp_path / "a")
+    root = ChestXray.locate(tmp_path / "same")
+    assert digest(root) == digest(ChestXray.locate(mini)) != digest(ChestXray.locate(tmp_path / "other"))
     report = ChestXray(root, variant="lung704").verify()
     assert [f.problem for f in report.findings] == [
         "30 of 704 published masks of lung704 are there: a sample"

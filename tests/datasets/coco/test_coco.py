@@ -15,13 +15,23 @@ from PIL import Image
 
 from fssbench.api import DataError, UsageError, decode_region
 
+IMAGES = 6
+"""Images of a small release, the third of which is harmed."""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A smaller release, prepared; read-only by agreement."""
+    data = tmp_path_factory.mktemp("small")
+    miniature.write_release(data / "COCO2017", 0, CLASSES, {"val2017": IMAGES})
+    list(Coco.prepare(data / "COCO2017", data))
+    return data / "COCO2017"
+
 
 @pytest.fixture
-def copy(tmp_path):
-    """A smaller release one may break; prepared."""
-    miniature.write_release(tmp_path / "COCO2017", 0, CLASSES, {"val2017": 14})
-    list(Coco.prepare(tmp_path / "COCO2017", tmp_path))
-    return tmp_path / "COCO2017"
+def copy(small, tmp_path):
+    """A small release one may break."""
+    return shutil.copytree(small, tmp_path / "COCO2017")
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +268,7 @@ def _smaller_image(root):
         (
             lambda root: shutil.rmtree(root / "annotations"),
             ["annotations/val2017"],
-            "index masks of 14 images missing",
+            f"index masks of {IMAGES} images missing",
         ),
         (
             lambda root: shutil.rmtree(root / "val2017") or shutil.rmtree(root / "annotations"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from messages import error_names
 from PIL import Image
 
 from fssbench.api import DataError, UsageError
+from fssbench.data.location import MINIATURE_SEED
 from fssbench.images.mask_values import compute_codes
 
 RGB = {
@@ -218,12 +218,12 @@ def test_real_samples_read_and_verify(shared: Path) -> None:
         assert mask.shape == data.image(entry.item).size[::-1]
 
 
-def test_miniature_is_a_function_of_its_seed_and_clean(tmp_path: Path) -> None:
-    for name, seed in (("a", 4), ("b", 4), ("c", 5)):
+def test_miniature_is_a_function_of_its_seed_and_clean(mini: Path, tmp_path: Path) -> None:
+    for name, seed in (("same", MINIATURE_SEED), ("other", MINIATURE_SEED + 1)):
         (tmp_path / name).mkdir()
         SUIM.miniature(tmp_path / name, seed)
-    assert digest(tmp_path / "a") == digest(tmp_path / "b") != digest(tmp_path / "c")
-    root = SUIM.locate(tmp_path / "a")
+    root = SUIM.locate(tmp_path / "same")
+    assert digest(root) == digest(SUIM.locate(mini)) != digest(SUIM.locate(tmp_path / "other"))
     report = SUIM(root).verify()
     assert len(report.findings) == 1
     assert "published (image, class) entries are there: a sample" in report.findings[0].problem
@@ -231,7 +231,6 @@ def test_miniature_is_a_function_of_its_seed_and_clean(tmp_path: Path) -> None:
     (result,) = SUIM(root, variant="suim8").verify().findings
     assert "of 1,635 published images are there: a sample" in result.problem
     assert sum(p.stat().st_size for p in root.rglob("*") if p.is_file()) < 5e6
-    shutil.rmtree(root)
 
 
 def test_two_images_of_one_stem_are_refused(root: Path) -> None:

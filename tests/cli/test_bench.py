@@ -110,7 +110,7 @@ def test_a_measurement_in_a_process_of_its_own_is_stored(tmp_path):
 
 def test_plain_compares_an_evaluation_with_the_plain_loop(tmp_path, null):
     """The null method has no multiplication, so its floor is nothing; another one has."""
-    given = ("-m", "linear", "-b", "nulldata", "--data", null.data, "-k", 1, "-k", 3, "--size", 32)
+    given = ("-m", "one-convolution", "-b", "nulldata", "--data", null.data, "-k", 1, "-k", 3, "--size", 32)
     answer = invoke(tmp_path, *given, "--plain", "--episodes", 24, "--json")
     assert answer.exit_code == 0, answer.output
     rows = null.parse_json_lines(answer.stdout)

@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner
 from messages import error_names
 from places import NULL_PLUGIN
+from processes import run_commands
 
 from fssbench.cli import main
+from fssbench.plugins.registry import REPORTERS
 from fssbench.runs.store import find_run_folders, read_run
 
 PLUGIN = NULL_PLUGIN
@@ -43,11 +45,12 @@ def run(null):
     return call
 
 
-SMALL = ("-b", "nulldata", "-k", "1", "--episodes", "6", "--panels", "0")
+LARGE = ("-b", "nulldata", "-k", "1", "--episodes", "6", "--panels", "0")
+SMALL = (*LARGE, "--size", "64")
 
 
 def test_json_is_data_only_and_says_what_was_measured(run, null):
-    result = run(*SMALL, "--json")
+    result = run(*LARGE, "--json")
     assert result.exit_code == 0, result.stderr
     (row,) = null.parse_json_lines(result.stdout)
     stored = read_run(Path(row["run"]))
@@ -83,7 +86,7 @@ def test_same_command_again_computes_nothing(run, null):
 
 def test_folds_shots_seeds_methods_multiply_and_repeat_once(run, null):
     result = run("-b", "nulldata", "-b", "nulldata", "-k", 1, "-k", 2, "-k", 1, "--seed", 0, "--seed", 3,
-                 "--episodes", 2, "-m", "null", "--json", "--panels", 0)  # fmt: skip
+                 "--episodes", 2, "-m", "null", "--json", "--panels", 0, "--size", 64)  # fmt: skip
     rows = null.parse_json_lines(result.stdout)
     assert [(r["shot"], r["seed"]) for r in rows] == [(1, 0), (1, 3), (2, 0), (2, 3)]
     assert len({r["identity"] for r in rows}) == 4
@@ -91,7 +94,7 @@ def test_folds_shots_seeds_methods_multiply_and_repeat_once(run, null):
 
 def test_default_shots_and_protocol(run, null):
     rows = null.parse_json_lines(
-        run("-b", "nulldata", "--episodes", 2, "--json", "--protocol", "fssbench").stdout
+        run("-b", "nulldata", "--episodes", 2, "--size", 64, "--json", "--protocol", "fssbench").stdout
     )
     assert [r["shot"] for r in rows] == [1, 5]
     assert {r["protocol"] for r in rows} == {"fssbench/1"}
@@ -109,7 +112,7 @@ def test_settings_reach_the_method_and_the_identity(run, null):
 
 def test_original_size(run, null):
     rows = [
-        null.parse_json_lines(run(*SMALL, "--json", "--score-size", s).stdout)[0]
+        null.parse_json_lines(run(*LARGE, "--json", "--score-size", s).stdout)[0]
         for s in ("input", "original")
     ]
     assert rows[0]["identity"] != rows[1]["identity"]
@@ -159,6 +162,7 @@ def test_configuration_file_and_the_command_line_before_it(run, null):
     shot = [1, 2]
     episodes = 3
     panels = 0
+    size = 64
     set = { bias = 0.25 }
     json = true
     """
@@ -404,14 +408,16 @@ def test_secrets_of_the_command_line_and_the_environment_are_kept_out(null):
         "--set", f"plain=hf_{secrets[15]}",
     )  # fmt: skip
     told = []
-    for extra in (("--config", config), given):
-        result = null.run_command(*common, *extra, env=env)
-        assert result.returncode == 0, result.stderr
-        told += [result.stdout, result.stderr]
+    commands = [(*common, *extra) for extra in (("--config", config), given)]
+    for done in run_commands(*commands, folder=null.folder, environment=env):
+        assert done.returncode == 0, done.stderr
+        told += [done.stdout, done.stderr]
+    # the page shows the figures too
+    formats = [word for name in REPORTERS.names() if name != "figures" for word in ("--format", name)]
     runs, report, site = null.folder / "runs", null.folder / "report", null.folder / "site"
     for words in (
-        ("report", runs, "-o", report),
-        ("leaderboard", runs, "-o", site),
+        ("report", runs, "-o", report, "--resamples", 10, *formats),
+        ("leaderboard", runs, "-o", site, "--resamples", 10),
         ("list", "runs", "--out", runs, "--json"),
         ("score", runs, "--json"),
         *(("show", path) for path in find_run_folders(runs)),

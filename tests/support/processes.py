@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 IMPORTS = {
     # before the fork, because they take most of a command's time
-    True: "import torch, torchvision.models, scipy.sparse, fssbench.cli.run_output, fssbench.evaluation.request",
+    True: "import torch, torchvision.models, matplotlib.figure, scipy.sparse, "
+    "fssbench.cli.run_output, fssbench.evaluation.request",
     False: "import matplotlib.figure, numpy, pandas, pydantic, rich.console, scipy.stats",
 }
 """What the parent of the commands imports for them: with torch, and without."""
@@ -37,10 +39,12 @@ def run(words, folder, environment, files):
 
 for line in sys.stdin:
     given = json.loads(line)
+    if isinstance(given, int):  # a child that ends now or has ended
+        _, status = os.waitpid(given, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+        continue
     if child := os.fork():
         print(child, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
         continue
     code = 99
     try:
@@ -83,37 +87,33 @@ class Started:
         self, words: Sequence[object], folder: Path, environment: Mapping[str, str], *, torch: bool = True
     ) -> None:
         self._files = TemporaryDirectory()
-        self._idle = _IDLE[torch]
-        self._parent = self._idle.pop() if self._idle else _start_parent(torch)
+        self._parent = _find_parent(torch)
         given = [[str(word) for word in words], str(folder), dict(environment), self._files.name]
-        assert self._parent.stdin is not None
-        self._parent.stdin.write(json.dumps(given) + "\n")
-        self._parent.stdin.flush()
-        self.pid = self._read_number()
+        self.pid = self._ask(given)
 
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
     def communicate(self) -> tuple[str, str]:
         """Wait for the end; return what the command printed on both streams."""
-        self.returncode = self._read_number()
-        self._idle.append(self._parent)
+        self.returncode = self._ask(self.pid)
         with self._files as files:
             out, err = ((Path(files) / name).read_text() for name in ("out", "err"))
             self.torch = (Path(files) / "torch").exists()
         return out, err
 
-    def _read_number(self) -> int:
+    def _ask(self, request: object) -> int:
+        """Send a command to the parent, which answers with its number, or that number, to learn the exit status."""
+        assert self._parent.stdin is not None
         assert self._parent.stdout is not None
+        self._parent.stdin.write(json.dumps(request) + "\n")
+        self._parent.stdin.flush()
         return int(self._parent.stdout.readline())
 
 
-_IDLE: dict[bool, list[subprocess.Popen[str]]] = {True: [], False: []}
-"""Parents that wait for a command, with torch and without.  A command that a test did not await keeps its parent."""
-
-
-def _start_parent(torch: bool) -> subprocess.Popen[str]:
-    """Start a process of which commands are forks; it ends when its input is closed."""
+@cache
+def _find_parent(torch: bool) -> subprocess.Popen[str]:
+    """Start the process of which commands are forks, once; it ends when its input is closed."""
     return subprocess.Popen(
         [sys.executable, "-P", "-c", FORKS.format(imports=IMPORTS[torch])],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ from places import DOCS, ROOT
 from fssbench.data.location import GENERATOR, MINIATURE_SEED
 from fssbench.efficiency import measure
 from fssbench.errors import FssbenchError
+from fssbench.loading import load
 
 FILES = [
     ROOT / "README.md",
@@ -32,6 +34,10 @@ FILES = [
     ROOT / "methods" / "checkpoints" / "README.md",
 ]
 PAGES = {str(file.relative_to(ROOT)): read_page(file) for file in FILES}
+SHORT = ("--size", "64", "--resamples", "50")
+"""Options that shorten commands that know them.  Commands of the README and predictions keep their size."""
+build_once = cache(load.build_backbone)
+"""Builds a backbone once for all pages; it is frozen, and its network is the same whoever reads it."""
 WITH_BLOCKS = [name for name, page in PAGES.items() if page.blocks]
 
 
@@ -50,6 +56,7 @@ def place(tmp_path: Path, doc_cache: Path, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("FSSBENCH_CACHE", str(doc_cache))
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setattr(measure, "measure_in_subprocess", measure.measure)  # a child adds nothing here
+    monkeypatch.setattr(load, "build_backbone", build_once)
     folder = tmp_path / "reader"
     folder.mkdir()
     yield folder
@@ -107,7 +114,7 @@ def run_page(page: DocPage, folder: Path, names: dict[str, str], *, slow: bool) 
         if block.how == "output":
             compare_output(page, block, printed)
         elif block.language in SHELL:
-            printed = run_commands(block, folder, names)
+            printed = run_commands(block, folder, names, [] if page.path.name == "README.md" else list(SHORT))
         elif block.language == "python":
             out = io.StringIO()
             with contextlib.chdir(folder), contextlib.redirect_stdout(out):
@@ -115,14 +122,15 @@ def run_page(page: DocPage, folder: Path, names: dict[str, str], *, slow: bool) 
             printed = out.getvalue()
 
 
-def run_commands(block: Block, folder: Path, names: dict[str, str]) -> str:
+def run_commands(block: Block, folder: Path, names: dict[str, str], short: list[str]) -> str:
     extra = shlex.split(block.words) if block.how in {"run", "slow"} else []
     commands = list(split_commands(block.text))
     codes = [0] * len(commands)
     if block.how == "exit":
         codes[-1] = int(block.words)
     return "".join(
-        run_line(command, folder, names, extra, code) for command, code in zip(commands, codes, strict=True)
+        run_line(command, folder, names, extra if "predict" in command else [*extra, *short], code)
+        for command, code in zip(commands, codes, strict=True)
     )
 
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from site_drawings import draw_folds, draw_taps
 from site_markdown import escape_markup, make_cell, make_facts, make_table
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from fssbench.benchmarks.catalogue import BENCHMARKS, find_benchmark
 from fssbench.benchmarks.suites import SUITES
@@ -151,29 +149,11 @@ def _draw_benchmark(name: str) -> str:
     return draw_folds(resolved.folds, folds, f"classes of {name} by fold") + "\n"
 
 
-class _UnfilledWeights(TorchFunctionMode):
-    """Context in which large tensors are not filled: pages need names and shapes of a network, and no weights."""
-
-    _FILLS = {"uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_", "trunc_normal_"}
-    _FILLS |= {"kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"}
-    _LARGE = 20_000
-    """Values of a tensor; smaller ones may be read while a network is built."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        options = kwargs or {}
-        if getattr(function, "__name__", "") in self._FILLS:
-            tensor = args[0] if args else options.get("tensor")
-            if isinstance(tensor, Tensor) and tensor.numel() > self._LARGE:
-                return tensor
-        return function(*args, **options)
-
-
 def write_backbone_pages() -> Pages:
     """Write a page per backbone, and their table."""
     pages, rows = {}, []
     for name in BACKBONES.names():
-        with _UnfilledWeights():
-            facts = KINDS["backbone"](name)
+        facts = KINDS["backbone"](name)
         title = facts.pop("title")
         taps = {key: facts.pop(key) for key in list(facts) if key.startswith("taps of layout")}
         text = _open_page(title, name, f"fssbench show {name}")

@@ -266,16 +266,18 @@ def _describe_backbone(name: str) -> Facts:
 
 def _collect_backbone_facts(cls: Any) -> Collected:
     from fssbench.loading.backbones import construct_backbone
+    from fssbench.loading.unfilled_weights import UnfilledWeights
     from fssbench.plugins.kept_facts import Collected
 
-    taps = {
-        layout: [
-            f"{tap.name}: {tap.channels} channels, stride {tap.stride}, "
-            + (f"stage {tap.stage}" if tap.stage else "no stage")
-            for tap in construct_backbone(cls, layout, 0).taps.values()
-        ]
-        for layout in cls.card.layouts
-    }
+    with UnfilledWeights():
+        taps = {
+            layout: [
+                f"{tap.name}: {tap.channels} channels, stride {tap.stride}, "
+                + (f"stage {tap.stage}" if tap.stage else "no stage")
+                for tap in construct_backbone(cls, layout, 0).taps.values()
+            ]
+            for layout in cls.card.layouts
+        }
     facts = {
         **cls.card.model_dump(mode="json", exclude={"weights", "own_files"}),
         "weights": {weights.id: _describe_weights(weights) for weights in cls.card.weights}

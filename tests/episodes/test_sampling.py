@@ -13,6 +13,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from at_night import draw_more
 from hypothesis import given, settings, strategies as st
 from messages import error_names
 
@@ -193,8 +194,11 @@ def test_published_supports_may_repeat_but_never_hold_the_query() -> None:
 pools = st.dictionaries(st.integers(0, 99), st.integers(6, 25), min_size=1, max_size=7)
 
 
-@settings(max_examples=300, deadline=None)
-@given(counts=pools, shot=st.integers(1, 5), seed=st.integers(0, 2**32 - 1), mix=st.randoms())
+COUNTED = given(counts=pools, shot=st.integers(1, 5), seed=st.integers(0, 2**32 - 1), mix=st.randoms())
+
+
+@settings(max_examples=60, deadline=None)
+@COUNTED
 def test_counted_episodes(counts: dict[int, int], shot: int, seed: int, mix: random.Random) -> None:
     """Distinct supports, query apart, classes in balance, prefix property, list order without effect."""
     entries = entries_of(counts)
@@ -210,8 +214,16 @@ def test_counted_episodes(counts: dict[int, int], shot: int, seed: int, mix: ran
     assert rows == list(_draw_counted(shuffled, 40, shot, f"{seed}|x"))
 
 
-@settings(max_examples=300, deadline=None)
-@given(counts=pools, shot=st.integers(1, 5), index=st.integers(0, 39), poison=st.integers(0, 2**32 - 1))
+test_counted_episodes_at_night = draw_more(test_counted_episodes, COUNTED, 300)
+
+
+ONE_EPISODE = given(
+    counts=pools, shot=st.integers(1, 5), index=st.integers(0, 39), poison=st.integers(0, 2**32 - 1)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@ONE_EPISODE
 def test_one_episode_is_a_pure_function_of_its_index(
     counts: dict[int, int], shot: int, index: int, poison: int
 ) -> None:
@@ -230,8 +242,12 @@ def test_one_episode_is_a_pure_function_of_its_index(
     assert list(_draw_counted(others, 40, shot, "a"))[index] == rows[index]
 
 
-@settings(max_examples=300, deadline=None)
-@given(
+test_one_episode_is_a_pure_function_of_its_index_at_night = draw_more(
+    test_one_episode_is_a_pure_function_of_its_index, ONE_EPISODE, 300
+)
+
+
+TWO_KEYS = given(
     counts=pools,
     one=st.tuples(
         st.integers(0, 2**32 - 1), st.sampled_from(["b", "c"]), st.integers(0, 3), st.integers(1, 5)
@@ -240,12 +256,21 @@ def test_one_episode_is_a_pure_function_of_its_index(
         st.integers(0, 2**32 - 1), st.sampled_from(["b", "c"]), st.integers(0, 3), st.integers(1, 5)
     ),
 )
+
+
+@settings(max_examples=60, deadline=None)
+@TWO_KEYS
 def test_every_part_of_the_key_changes_the_draws(counts: dict[int, int], one: Any, two: Any) -> None:
     entries = entries_of(counts)
     first, second = (
         [(c, q) for c, q, _ in _draw_counted(entries, 60, 1, "|".join(map(str, key)))] for key in (one, two)
     )
     assert (first == second) == (one == two)
+
+
+test_every_part_of_the_key_changes_the_draws_at_night = draw_more(
+    test_every_part_of_the_key_changes_the_draws, TWO_KEYS, 300
+)
 
 
 def test_plans_differ_by_seed_benchmark_fold_and_shot() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 
+from at_night import draw_more
 from hypothesis import given, settings, strategies as st
 
 from fssbench.files.clean_text import clean_line, escape_json
@@ -27,16 +28,24 @@ def test_white_space_becomes_one_space_among_other_text() -> None:
     assert clean_line("a\r\n\tb é\x1b[0m") == "a b é⟨1B⟩[0m"
 
 
-@settings(max_examples=200, deadline=None)
-@given(
+VALUES = given(
     st.recursive(
         st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2)
     )
 )
+
+
+@settings(max_examples=50, deadline=None)
+@VALUES
 def test_escaped_json_has_the_same_value_and_no_character_that_commands(value: object) -> None:
     text = escape_json(json.dumps(value, ensure_ascii=False))
     assert json.loads(text) == value
     assert not {unicodedata.category(c) for c in text} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+test_escaped_json_has_the_same_value_and_no_character_that_commands_at_night = draw_more(
+    test_escaped_json_has_the_same_value_and_no_character_that_commands, VALUES, 200
+)
 
 
 def test_json_keeps_letters_of_every_language() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from at_night import draw_more
 from click.testing import CliRunner
 from fssbench.datasets.coco.lists import LISTS as COCO_LISTS
 from fssbench.datasets.fss1000.lists import LISTS as FSS_LISTS
@@ -38,7 +39,7 @@ def encode(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
-@given(
+LINES = given(
     names=st.lists(
         st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1), max_size=8
     ),
@@ -48,7 +49,10 @@ def encode(text: str, encoding: str) -> bytes:
     space=st.sampled_from(["", " ", "\t", "  \t"]),
     last=st.sampled_from(["", "\n", "\x1a"]),
 )
-@settings(max_examples=300, deadline=None)
+
+
+@settings(max_examples=75, deadline=None)
+@LINES
 def test_lines_are_the_same_in_every_form(
     tmp_path_factory: pytest.TempPathFactory,
     names: list[str],
@@ -65,6 +69,9 @@ def test_lines_are_the_same_in_every_form(
     assert [line for _, line in lines] == names
     rows = text.removesuffix("\x1a").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     assert [rows[number - 1].strip() for number, _ in lines] == names
+
+
+test_lines_are_the_same_in_every_form_at_night = draw_more(test_lines_are_the_same_in_every_form, LINES, 300)
 
 
 @given(st.binary(max_size=60), st.booleans())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from at_night import draw_more
 from hypothesis import given, settings, strategies as st
 from messages import error_names
 from PIL import Image, PngImagePlugin
@@ -235,12 +236,15 @@ BASES: tuple[Callable[[], bytes], ...] = tuple(
 )
 
 
-@given(
+RUBBISH = given(
     st.sampled_from(BASES),
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=20),
     st.floats(0, 1),
 )
-@settings(max_examples=400, deadline=None)
+
+
+@settings(max_examples=100, deadline=None)
+@RUBBISH
 def test_rubbish_is_a_picture_or_a_data_error(
     tmp_path_factory: pytest.TempPathFactory,
     base: Callable[[], bytes],
@@ -256,3 +260,8 @@ def test_rubbish_is_a_picture_or_a_data_error(
         open_image(path)
     except DataError as error:
         assert str(path) in str(error)
+
+
+test_rubbish_is_a_picture_or_a_data_error_at_night = draw_more(
+    test_rubbish_is_a_picture_or_a_data_error, RUBBISH, 400
+)

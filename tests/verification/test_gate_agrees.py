@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from at_night import draw_more
 from hypothesis import event, given, settings, strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -181,8 +182,7 @@ class Folder:
         shutil.rmtree(self.path)
 
 
-@settings(max_examples=100, deadline=None)
-@given(
+FOREGROUND = given(
     image=images,
     mask=masks(
         st.sampled_from([0, 255] * 6 + [1, 60, 127, 128, 200]),
@@ -204,6 +204,10 @@ class Folder:
         ],
     ),
 )
+
+
+@settings(max_examples=30, deadline=None)
+@FOREGROUND
 @pytest.mark.parametrize("kind", ["isic2018", "fss1000"])
 def test_foreground_masks(drawn: Any, kind: str, image: ImageFile, mask: MaskFile) -> None:
     with Folder() as data:
@@ -224,14 +228,20 @@ def test_foreground_masks(drawn: Any, kind: str, image: ImageFile, mask: MaskFil
         compare(dataset, item, class_id, files, root)
 
 
-@settings(max_examples=100, deadline=None)
-@given(
+test_foreground_masks_at_night = draw_more(test_foreground_masks, FOREGROUND, 100)
+
+
+INDEX = given(
     image=images,
     mask=masks(
         st.sampled_from([0, 2, 20, 255] * 3 + [21, 38, 80, 81, 128]),
         ["P", "L", "other palette", "RGB", "RGBA", "LA", "1", "I;16", "I", "deep", "bits"],
     ),
 )
+
+
+@settings(max_examples=30, deadline=None)
+@INDEX
 @pytest.mark.parametrize("kind", ["pascal", "coco"])
 def test_index_masks(drawn: Any, kind: str, image: ImageFile, mask: MaskFile) -> None:
     with Folder() as data:
@@ -249,8 +259,10 @@ def test_index_masks(drawn: Any, kind: str, image: ImageFile, mask: MaskFile) ->
         compare(dataset, "a" if kind == "pascal" else name, 0, files, root)
 
 
-@settings(max_examples=100, deadline=None)
-@given(
+test_index_masks_at_night = draw_more(test_index_masks, INDEX, 100)
+
+
+COLOURS = given(
     image=images,
     mask=masks(
         st.sampled_from([0, 255] * 6 + [1, 32, 40, 100, 128]),
@@ -258,6 +270,10 @@ def test_index_masks(drawn: Any, kind: str, image: ImageFile, mask: MaskFile) ->
     ),
     scale=st.sampled_from([*[1] * 7, 255]),
 )
+
+
+@settings(max_examples=30, deadline=None)
+@COLOURS
 def test_colour_coded_masks(drawn: Any, image: ImageFile, mask: MaskFile, scale: int) -> None:
     with Folder() as data:
         files = data / "SUIM/images/a.jpg", data / "SUIM/masks/a.bmp"
@@ -276,3 +292,6 @@ def test_colour_coded_masks(drawn: Any, image: ImageFile, mask: MaskFile, scale:
         if report.histogram["fish and vertebrates"] == 0 and not findings(report, files, data / "SUIM")[0]:
             return  # a sound mask of grey stripes, which does not show the class
         compare(dataset, "images/a.jpg", 0, files, data / "SUIM")
+
+
+test_colour_coded_masks_at_night = draw_more(test_colour_coded_masks, COLOURS, 100)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from drawn_values import read_values
 from places import load_module
+from shared_passes import run_once
 from torch import Tensor, nn
 from undrawn_weights import load_undrawn, nothing_hashed
 
@@ -126,6 +127,8 @@ class Golden:
         method = load_undrawn(name, backbone=backbone, weights="random", **config)
         with nothing_hashed():
             method.load_reference(state)
+        if hasattr(method, "_priors"):  # they run the last stage, and depend on no setting that tests change
+            setattr(method, "_priors", run_once(method._priors))  # noqa: B010 - mypy knows no such attribute
         return method
 
     def values(self, name: str, shape: str) -> Tensor:

@@ -13,12 +13,16 @@ from fssbench.conformance.loss import LOSS_CHECKS
 from fssbench.plugins.registry import METHODS
 
 SLOW = {
+    "aaformer": "the laws of test_laws.py, its loss in aaformer/test_aaformer.py, and cyctr, of the same base",
+    "abcnet": "the laws of test_laws.py, and dcama, whose matching and loss it has",
     "asgnet": "SmallASGNet in asgnet/test_asgnet.py",
+    "ipmt": "the laws of test_laws.py, its loss in ipmt/test_ipmt.py, and cyctr, of the same base",
     "ntrenet": "SmallNTRENet in ntrenet/test_ntrenet.py",
+    "patnet": "the laws of test_laws.py, and hsnet, whose head and loss it has",
     "pfenet": "SmallPFENet in test_pfenet.py",
     "scl": "SmallSCL in test_scl.py",
 }
-"""Methods that take minutes, and where a smaller one of the same code is checked in every run."""
+"""Methods that take long, and what proves the same in every run."""
 SMALLER = {
     "abcdfss": "one step of fine-tuning, in abcdfss/test_abcdfss.py",
     "gf-sam": "images of 96 px, in gfsam/test_gfsam.py",

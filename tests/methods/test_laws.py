@@ -156,8 +156,7 @@ def test_every_built_in_method_has_a_case_or_a_reason() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("size", [64, 97])
-@pytest.mark.parametrize("shots", [1, 3])
+@pytest.mark.parametrize(("size", "shots"), [(64, 3), (97, 1)])
 def test_logits_have_the_input_size(method: Method, episodes: Any, size: int, shots: int) -> None:
     logits = method.predict(*episodes(batch=2, shots=shots, size=size))
     assert logits.shape == (2, 2, size, size)
@@ -202,9 +201,9 @@ def test_the_same_support_twice_is_one_support(method: Method, episodes: Any) ->
 @torch.no_grad()
 @pytest.mark.parametrize("shots", [1, 2])
 def test_a_batch_equals_its_episodes_one_by_one(method: Method, episodes: Any, shots: int) -> None:
-    query, support, mask = episodes(batch=3, shots=shots)
+    query, support, mask = episodes(batch=2, shots=shots)
     together = method.predict(query, support, mask)
-    apart = [method.predict(query[b : b + 1], support[b : b + 1], mask[b : b + 1]) for b in range(3)]
+    apart = [method.predict(query[b : b + 1], support[b : b + 1], mask[b : b + 1]) for b in range(2)]
     assert close(together, torch.cat(apart))
 
 
@@ -272,9 +271,11 @@ def test_every_learnable_parameter_gets_a_gradient(method: Method, episodes: Any
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_taps_are_before_the_activation_or_all_after_it(name: str, tiny: Callable[..., Any]) -> None:
+def test_taps_are_before_the_activation_or_all_after_it(
+    name: str, tiny: Callable[..., Any], built: dict[str, FeatureMethod]
+) -> None:
     cls, config = CASES[name]
-    taps = build(cls, tiny, **config).taps
+    taps = (built[name] if name in built else build(cls, tiny, **config)).taps
     if name in BOTH:
         assert {tap.endswith(".relu") for tap in taps.union} == {True, False}
         return

@@ -49,6 +49,15 @@ PUBLISHED = {
 """Optimiser, learning rate, batch and weight decay of the authors' scripts (shared design/methods)."""
 HEAVY = {"vat", "pfenet", "scl", "asgnet", "ntrenet"}
 """Half a minute and more for eight steps; the PFENet family's loss also falls in test_pfenet_family.py."""
+ELSEWHERE = {
+    "bam": "bam/test_bam.py::test_the_second_stage_moves_the_meta_learner_and_the_ensemble_alone",
+    "hm": "test_recipes.py::test_the_loss_falls_on_the_miniature of hsnet, whose head and loss it has",
+    "ifa": "ifa/test_ifa.py::test_the_loss_falls",
+    "patnet": "test_recipes.py::test_the_loss_falls_on_the_miniature of hsnet, whose head and loss it has",
+    "pmms": "pmms/test_pmms.py::test_the_loss_falls_and_rates_go_by_part",
+    "ssp": "test_ssp.py::test_the_loss_falls_and_only_the_copy_of_two_stages_learns",
+}
+"""Methods whose loss is seen to fall by another test, on a smaller network."""
 LEARNERS: dict[str, dict[str, Any]] = {
     "bam": {"classes": 20},
     "repri": {"classes": 20},
@@ -118,7 +127,7 @@ def batch_of(method: Method, data: Path, size: int, benchmark: str = "pascal-to-
         return next(batches.of(0))
 
 
-@pytest.mark.parametrize("name", trained(HEAVY))
+@pytest.mark.parametrize("name", trained(HEAVY | ELSEWHERE.keys()))
 @pytest.mark.timeout(600)
 def test_the_loss_falls_on_the_miniature(name: str, mini: Path) -> None:
     """Few steps on the same two episodes, at a rate that suits few steps.
@@ -161,11 +170,12 @@ def train_few_steps(method: Method, batch: Batch, *, rate: float) -> list[float]
     return losses
 
 
+@pytest.mark.parametrize("name", ["pfenet", "bam", "ifa", "pmms", "ssp"])
 @pytest.mark.timeout(600)
-def test_the_loss_in_bfloat16_is_near_that_in_single_precision(mini: Path) -> None:
-    """Of the PFENet family, whose trainings above take too long for every run."""
+def test_the_loss_in_bfloat16_is_near_that_in_single_precision(name: str, mini: Path) -> None:
+    """Of methods whose trainings above are not in every run: one of the PFENet family, and those with own layers."""
     with torch.random.fork_rng(devices=[]):
-        method = learner("pfenet")
+        method = learner(name)
         single, mixed = compute_in_both_precisions(method, batch_of(method, mini, 64))
     assert mixed == pytest.approx(single, rel=0.1)
 

@@ -24,25 +24,28 @@ def recipe(shared: Path) -> ModuleType:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("refine", [False, True])
-def test_equals_the_reference(shared: Path, recipe: ModuleType, refine: bool) -> None:
+def test_equals_the_reference(shared: Path, recipe: ModuleType) -> None:
     golden = np.load(shared / "golden" / "ssp_resnet50_256.npz")
     size, tag, salt, stride = (golden[k].item() for k in ("size", "tag", "salt", "stride"))
     shapes = {
         str(n): tuple(int(x) for x in str(s).split(",") if x)
         for n, s in zip(golden["names"], golden["shapes"], strict=True)
     }
-    method = load_undrawn("ssp", backbone="resnet50", weights="random", refine=refine)
+    method = load_undrawn("ssp", backbone="resnet50", weights="random")
     method.load_reference({f"module.{n}": recipe.values(n, s, salt) for n, s in shapes.items()})
     query = recipe.image(f"{tag}/query", size)[None]
     support = torch.stack([recipe.image(f"{tag}/support{k}", size) for k in range(5)])[None]
     mask = torch.stack([recipe.mask(f"{tag}/support{k}", size) for k in range(5)])[None]
-    for shots in (1, 5):
-        result = method.predict(query, support[:, :shots], mask[:, :shots])[..., ::stride, ::stride].numpy()
-        expected = golden[f"logits_{shots}shot_{'refine' if refine else 'plain'}"]
-        assert np.abs(result - expected).max() <= 1e-4 * np.abs(expected).max()
+    cells, objects = method.read(query, support)  # which serve both settings and numbers of supports
+    for refine, ending in ((False, "plain"), (True, "refine")):
+        method.config = SSP.Config(refine=refine)
+        for shots in (1, 5):
+            given = {tap: maps[:, :shots] for tap, maps in objects.items()}
+            result = method.predict(cells, given, mask[:, :shots])[..., ::stride, ::stride].numpy()
+            expected = golden[f"logits_{shots}shot_{ending}"]
+            assert np.abs(result - expected).max() <= 1e-4 * np.abs(expected).max()
     assert method.provenance.learnable == golden["learnable"]
-    assert sum(p.numel() for p in method.backbone.parameters()) == golden["total"]  # type: ignore[union-attr]
+    assert sum(p.numel() for p in method.backbone.parameters()) == golden["total"]
 
 
 def _by_definition(features: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ def test_the_loss_reaches_every_parameter_and_falls(
         learnable = [p for p in method.parameters() if p.requires_grad]
         optimizer = torch.optim.SGD(learnable, lr=0.03, momentum=0.9)
         losses = []
-        for step in range(15):
+        for step in range(12):
             optimizer.zero_grad()
             loss = method.loss(support[:, 0], support, mask, target, torch.zeros_like(target))
             loss.backward()

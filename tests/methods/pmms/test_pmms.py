@@ -24,9 +24,10 @@ def test_equals_the_reference(golden: Any) -> None:
     assert method.provenance.learnable == int(file.file["learnable"])
     assert method.provenance.parameters == int(file.file["total"])
     query, support, mask = file.episode(257, 5)
+    cells, objects = method.read(query, support)
     for shots, field in ((1, "logits_1shot"), (5, "out_5shot")):
-        given = (query, support[:, :shots])
-        assert file.error(field, method.logits(*method.read(*given), mask[:, :shots]), 1) < 1e-4
+        given = {tap: maps[:, :shots] for tap, maps in objects.items()}
+        assert file.error(field, method.logits(cells, given, mask[:, :shots]), 1) < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_values import read_values
 from places import load_golden_recipe
+from shared_networks import share_network
 from torch import Tensor, nn
 from torch.nn import functional
+from undrawn_weights import build_undrawn, nothing_hashed
 
 from fssbench.contracts.backbones import Backbone
 from fssbench.errors import UsageError
@@ -33,7 +36,7 @@ def _no_grad() -> object:
     ],
 )
 def test_every_stage_has_its_stride(layout: str, sides: dict[int, int]) -> None:
-    backbone = build_backbone("resnet50", layout=layout)
+    backbone = share_network("resnet50", layout)
     last = {stage: backbone.stage(stage)[-1] for stage in sides}
     out = backbone(torch.randn(1, 3, 129, 129), list(last.values()))
     for stage, side in sides.items():
@@ -47,7 +50,7 @@ def test_every_stage_has_its_stride(layout: str, sides: dict[int, int]) -> None:
 def test_dilation_is_where_the_references_have_it(layout: str, first: tuple[int, int | None]) -> None:
     """The outputs of the references tell the rate of each layer's first block (see test_golden.py)."""
     rates: dict[str, list[tuple[int, int]]] = {}
-    for name, module in build_backbone("resnet50", layout=layout).named_modules():
+    for name, module in build_undrawn("resnet50", layout).named_modules():
         if isinstance(module, nn.Conv2d) and name.endswith("conv2"):
             rates.setdefault(name.split(".")[0], []).append((module.dilation[0], module.stride[0]))
             assert module.padding == module.dilation
@@ -98,9 +101,10 @@ def whole() -> Backbone:
 @pytest.mark.parametrize("naming", ["ssp", "mlc", "semseg"])
 @pytest.mark.parametrize("layout", ["deepstem", "ssp"])
 def test_every_stem_naming_is_understood(naming: str, layout: str, whole: Backbone) -> None:
-    own = build_backbone("resnet50", layout=layout, seed=2)
+    own = build_undrawn("resnet50", layout)
     given = _renamed(whole.state_dict(), naming) | {"fc.weight": torch.zeros(1)}
-    own.load(given, "file")
+    with nothing_hashed():
+        own.load(given, "file")
     assert all(torch.equal(v, whole.state_dict()[k]) for k, v in own.state_dict().items())
 
 
@@ -124,8 +128,8 @@ def test_features_have_repris_statistics_before_its_pyramid(shared: Path) -> Non
         str(n): tuple(int(x) for x in str(s).split(",") if x)
         for n, s in zip(golden["names"], golden["shapes"], strict=True)
     }
-    state = {n: recipe.values(n, s, salt) for n, s in shapes.items()}
-    backbone = build_backbone("resnet50", layout="deepstem")
+    state = {n: read_values(recipe.values, n, s, salt) for n, s in shapes.items()}
+    backbone = build_undrawn("resnet50", "deepstem")
     backbone.load({n: v for n, v in state.items() if n.startswith("layer")}, "reference")
     image = recipe.image(f"{golden['tag']}/query", size)[None]
     deep = backbone(image, ["layer4.2.relu"])["layer4.2.relu"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from shared_networks import share_network
 
 from fssbench.errors import UsageError
-from fssbench.loading.backbones import build_backbone
 
 CASES = [
     ("resnet50", "standard", "layer1.2", "layer3.5"),
@@ -20,7 +20,7 @@ CASES = [
 @torch.no_grad()
 @pytest.mark.parametrize(("name", "layout", "after", "last"), CASES)
 def test_a_part_gives_what_the_backbone_gives(name: str, layout: str, after: str, last: str) -> None:
-    backbone = build_backbone(name, layout=layout)
+    backbone = share_network(name, layout)
     out = backbone(torch.randn(1, 3, 65, 65), [after, last])
     before = out[after].clone()
     part = backbone.part(after, last)
@@ -33,14 +33,14 @@ def test_a_part_gives_what_the_backbone_gives(name: str, layout: str, after: str
 
 
 def test_stages_of_a_resnet_keep_their_names() -> None:
-    backbone = build_backbone("resnet50", layout="ssp")
+    backbone = share_network("resnet50", "ssp")
     names = set(backbone.part("layer1.2", "layer3.5").state_dict())
     assert names == {k for k in backbone.state_dict() if k.startswith(("layer2.", "layer3."))}
 
 
 def test_what_cannot_be_a_part_is_told() -> None:
-    backbone = build_backbone("resnet50", layout="ssp")
+    backbone = share_network("resnet50", "ssp")
     with pytest.raises(UsageError, match=r"layer1\.2 after layer3\.5"):
         backbone.part("layer3.5", "layer1.2")
     with pytest.raises(UsageError, match="cannot be taken apart"):
-        build_backbone("vgg16", layout="panet").part("features", "features")
+        share_network("vgg16", "panet").part("features", "features")

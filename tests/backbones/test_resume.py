@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from shared_networks import share_network
 
 from fssbench.contracts.backbones import Backbone
 from fssbench.errors import UsageError
-from fssbench.loading.backbones import build_backbone
 
 RESUMABLE = [
     ("resnet50", "standard", "layer3.5.relu", ("layer4.0", "layer4.2.relu")),
@@ -21,7 +21,7 @@ RESUMABLE = [
 @pytest.fixture(params=RESUMABLE, ids=lambda case: "-".join(case[:3]))
 def case(request: pytest.FixtureRequest) -> tuple[Backbone, str, tuple[str, ...]]:
     name, layout, after, taps = request.param
-    return build_backbone(name, layout=layout), after, taps
+    return share_network(name, layout), after, taps
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def test_other_features_give_another_result(case: tuple[Backbone, str, tuple[str
 
 
 def test_only_deeper_taps_can_be_asked_for() -> None:
-    backbone = build_backbone("efficientnet-lite0")
+    backbone = share_network("efficientnet-lite0")
     features = torch.zeros(1, 112, 4, 4)
     for taps in (("blocks.10",), ("blocks.11", "blocks.3"), ()):
         with pytest.raises(UsageError, match=r"after blocks\.10"):
@@ -57,4 +57,4 @@ def test_only_deeper_taps_can_be_asked_for() -> None:
 
 def test_a_backbone_that_cannot_says_so() -> None:
     with pytest.raises(UsageError, match=r"'vgg16'.*'panet'.*--backbone resnet50"):
-        build_backbone("vgg16", layout="panet").resume(torch.zeros(1, 512, 4, 4), "features", ("features",))
+        share_network("vgg16", "panet").resume(torch.zeros(1, 512, 4, 4), "features", ("features",))

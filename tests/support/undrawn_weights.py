@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from fssbench import load_method
 from fssbench.api import Backbone, Method
 from fssbench.contracts import backbones, methods
+from fssbench.loading.backbones import build_backbone
 
 _UNKNOWN = "0" * 64
 """What stands for the hash of weights that nobody asks for."""
@@ -50,8 +51,20 @@ def nothing_hashed() -> Iterator[None]:
         yield
 
 
-def load_undrawn(name: str, **given: Any) -> Method:
-    """Load a method as `fssbench.load_method` does, with NaN where it would draw weights."""
+@contextmanager
+def _nothing_drawn() -> Iterator[None]:
     with nothing_hashed(), _NothingDrawn(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Backbone, "randomise", _fill_with_nan)
+        yield
+
+
+def load_undrawn(name: str, **given: Any) -> Method:
+    """Load a method as `fssbench.load_method` does, with NaN where it would draw weights."""
+    with _nothing_drawn():
         return load_method(name, **given)
+
+
+def build_undrawn(name: str, layout: str | None = None) -> Backbone:
+    """Build a backbone whose random weights are NaN."""
+    with _nothing_drawn():
+        return build_backbone(name, layout=layout)

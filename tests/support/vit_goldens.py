@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_values import read_values
 from places import load_golden_recipe, load_module
+from undrawn_weights import nothing_hashed
 
 from fssbench.backbones.vit.network import TimmBackbone
 
@@ -42,7 +44,10 @@ def load_as_authors(cls: type[TimmBackbone], golden: Any, recipe: ModuleType) ->
     for name, text in zip(map(str, golden["names"]), map(str, golden["shapes"]), strict=True):
         shape = tuple(int(part) for part in text.split(",") if part)
         is_skipped = name.endswith(skipped)
-        state[name] = torch.zeros(shape) if is_skipped else recipe.values(name, shape, str(golden["salt"]))
+        state[name] = (
+            torch.zeros(shape) if is_skipped else read_values(recipe.values, name, shape, str(golden["salt"]))
+        )
     backbone = cls()
-    backbone.load(state, "reference")
+    with nothing_hashed():
+        backbone.load(state, "reference")
     return backbone

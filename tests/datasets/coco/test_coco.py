@@ -120,14 +120,18 @@ def test_reference_names_are_found_in_2017_files(shared, real):
         assert mask.any(), entry
 
 
-def test_real_sample_has_no_errors_once_prepared(shared, real):
+def test_real_sample_has_no_errors_once_prepared(real):
     report = Coco(Coco.locate(real)).verify()
     assert report.ok
     assert report.images == report.masks == 175
-    raw = Coco(Coco.locate(shared / "data")).verify()
-    assert [f.path for f in raw.findings] == ["annotations/train2017", "annotations/val2017"]
-    assert all("fssbench data prepare coco" in f.remedy for f in raw.findings)
-    assert raw.images == 175
+
+
+def test_a_release_that_is_not_prepared_names_the_command(tmp_path):
+    miniature.write_release(tmp_path / "COCO2017", 0, CLASSES, {"train2017": 2, "val2017": 1})
+    report = Coco(Coco.locate(tmp_path)).verify()
+    assert [f.path for f in report.findings] == ["annotations/train2017", "annotations/val2017"]
+    assert all("fssbench data prepare coco" in f.remedy for f in report.findings)
+    assert report.images == 3
 
 
 def test_masks_agree_with_pycocotools(shared, real):

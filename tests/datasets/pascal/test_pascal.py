@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 from fssbench.datasets.pascal import miniature
-from fssbench.datasets.pascal.reader import Pascal
+from fssbench.datasets.pascal.reader import CLASSES, Pascal
 from fssbench.datasets.shared import palette
 from PIL import Image
 
@@ -22,6 +22,21 @@ def copy(mini, tmp_path):
     """A miniature one may break."""
     shutil.copytree(mini / "VOC2012", tmp_path / "VOC2012")
     return tmp_path / "VOC2012"
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A devkit of seven images in each list, which show all classes; read-only by agreement."""
+    root = tmp_path_factory.mktemp("few") / "VOC2012"
+    miniature.write_devkit(root, 0, len(CLASSES), {"train": 7, "val": 7})
+    list(Pascal.prepare(root, root.parent))
+    return root
+
+
+@pytest.fixture
+def small(few, tmp_path):
+    """A small devkit one may break."""
+    return shutil.copytree(few, tmp_path / "VOC2012")
 
 
 def write_lists(folder, split, folds):
@@ -253,19 +268,19 @@ def _empty(root):
         (lambda root: (root / IMAGE).unlink(), IMAGE, "image missing"),
     ],
 )
-def test_verify_finds_each_damage(copy, damage, path, problem):
+def test_verify_finds_each_damage(small, damage, path, problem):
     # the mask and its VOC original are one file; break the link first
-    shutil.copy(copy / MASK, copy / "other.png")
-    (copy / "other.png").replace(copy / MASK)
-    damage(copy)
-    before = digest(copy)
-    report = Pascal(copy).verify()
+    shutil.copy(small / MASK, small / "other.png")
+    (small / "other.png").replace(small / MASK)
+    damage(small)
+    before = digest(small)
+    report = Pascal(small).verify()
     errors = [f for f in report.findings if f.level == "error"]
     assert [f.path for f in errors] == [path]
     assert problem in errors[0].problem
     assert errors[0].remedy
     assert not report.ok
-    assert digest(copy) == before, "verify repairs nothing"
+    assert digest(small) == before, "verify repairs nothing"
 
 
 def test_verify_counts_unknown_values_and_strangers(copy):

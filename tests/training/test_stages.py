@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
+from small_backbone import register_small_backbone
 from trainings import Stopped, same, stop_after
 
 import fssbench
@@ -23,19 +26,29 @@ from fssbench.training.curves import read_curve
 from fssbench.training.stages import choose_start_weights, list_seen_pictures, load_start
 from fssbench.training.trainer import CURVE, LAST_STEP
 
+SMALL = {"backbone": "small", "weights": "random"}
+"""Four convolutions, so that a state takes no time to store."""
+
 
 @pytest.fixture
-def sorting(training):
-    """Train the first stage of the staged learner."""
+def staged(training):
+    """Train the staged learner."""
+    register_small_backbone()
+    return partial(training, name="staged", config=SMALL)
+
+
+@pytest.fixture
+def sorting(staged):
+    """Train its first stage."""
 
     def run(out="sorting", **settings):
-        return training(name="staged", stage="sorting", out=out, **settings)
+        return staged(stage="sorting", out=out, **settings)
 
     return run
 
 
 def test_a_stage_trains_its_part_and_the_backbone_and_nothing_else(sorting, tmp_path):
-    before = fssbench.load_method("staged", untrained=True).state_dict()
+    before = fssbench.load_method("staged", **SMALL, untrained=True).state_dict()
     method, done = sorting()
     moved = {name for name, value in method.state_dict().items() if not torch.equal(value, before[name])}
     assert {name for name in moved if not name.startswith("backbone.")} == {"sort.weight", "sort.bias"}
@@ -48,9 +61,9 @@ def test_a_stage_trains_its_part_and_the_backbone_and_nothing_else(sorting, tmp_
     assert done.best is None
 
 
-def test_the_last_training_starts_with_the_stage_before_and_leaves_it_alone(sorting, training):
+def test_the_last_training_starts_with_the_stage_before_and_leaves_it_alone(sorting, staged):
     _, first = sorting()
-    method, last = training(name="staged", start=first.checkpoint)
+    method, last = staged(start=first.checkpoint)
     start, end = (read_safetensors(done.checkpoint)[0] for done in (first, last))
     assert start.keys() == end.keys()
     moved = {name for name in start if not torch.equal(start[name], end[name])}
@@ -60,12 +73,12 @@ def test_the_last_training_starts_with_the_stage_before_and_leaves_it_alone(sort
     assert manifest.stage is None
     assert manifest.start_sha256 == hash_weights_file(first.checkpoint)
     assert manifest.start_training == checkpoints.read_header(first.checkpoint).manifest.training
-    loaded = fssbench.load_method("staged", checkpoint=last.checkpoint)
+    loaded = fssbench.load_method("staged", **SMALL, checkpoint=last.checkpoint)
     assert all(torch.equal(value, end[name]) for name, value in loaded.state_dict().items())
     assert loaded.provenance.weights_sha256 == method.backbone.weights_sha256
     assert (
         loaded.provenance.weights_sha256
-        != fssbench.load_method("staged", untrained=True).provenance.weights_sha256
+        != fssbench.load_method("staged", **SMALL, untrained=True).provenance.weights_sha256
     )
 
 
@@ -85,12 +98,12 @@ def test_nothing_is_evaluated_with_the_checkpoint_of_a_stage(sorting):
         with pytest.raises(
             DataError, match=f"of stage 'sorting'.*train --method staged --start {done.checkpoint}"
         ):
-            fssbench.load_method("staged", checkpoint=done.checkpoint, force=force)
+            fssbench.load_method("staged", **SMALL, checkpoint=done.checkpoint, force=force)
 
 
-def test_starts_that_do_not_fit_are_refused(sorting, training, tmp_path):
+def test_starts_that_do_not_fit_are_refused(sorting, staged, training, tmp_path):
     _, first = sorting(steps=1)
-    _, last = training(name="staged", out="last", start=first.checkpoint, steps=1, val_episodes=0)
+    _, last = staged(out="last", start=first.checkpoint, steps=1, val_episodes=0)
     for settings, error, words in (
         ({}, UsageError, "starts from a checkpoint of its stage 'sorting'.*--stage sorting"),
         ({"start": tmp_path / "none.safetensors"}, DataError, "none.safetensors, does not exist"),
@@ -100,7 +113,7 @@ def test_starts_that_do_not_fit_are_refused(sorting, training, tmp_path):
         ({"stage": "sorting", "select_on_test": True}, UsageError, "selects nothing"),
     ):
         with pytest.raises(error, match=words):
-            training(name="staged", out="refused", **settings)
+            staged(out="refused", **settings)
     with pytest.raises(UsageError, match="'learner' is trained in one go"):
         training(stage="sorting", out="refused")
 
@@ -113,13 +126,13 @@ def test_starts_that_do_not_fit_are_refused(sorting, training, tmp_path):
         ({"dataset": "pascal"}, "was trained on pascal, and this training is on shapes"),
     ],
 )
-def test_a_base_network_of_other_classes_is_refused(sorting, training, tmp_path, change, words):
+def test_a_base_network_of_other_classes_is_refused(sorting, staged, tmp_path, change, words):
     """Such as that of another fold, which has seen test classes of this one."""
     method, done = sorting(steps=1)
     manifest = checkpoints.read_header(done.checkpoint).manifest.changed(**change)
     checkpoints.save(method, tmp_path / "other.safetensors", manifest)
     with pytest.raises(DataError, match=words):
-        training(name="staged", start=tmp_path / "other.safetensors")
+        staged(start=tmp_path / "other.safetensors")
 
 
 def test_a_start_that_brings_the_backbone_replaces_weights(shapes, tmp_path):

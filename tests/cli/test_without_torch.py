@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from processes import Done, run_commands
 from run_folders import make_plan, write_run
 
 VERBS = {
@@ -54,12 +57,40 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def run(home: Path, *commands: str, torch: bool = False) -> list[Done]:
-    """Run commands, each in a process that begins with or without torch."""
-    environment = {"FSSBENCH_CACHE": str(home / "cache"), "MPLBACKEND": "Agg"}
-    return run_commands(
-        *(command.split() for command in commands), folder=home, environment=environment, torch=torch
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    code: int
+    output: str
+    printed: str
+    """What it printed to standard output."""
+    torch: bool
+    """Whether torch was imported when it ended, by this command or by an earlier one of its process."""
+
+
+ONE_AFTER_ANOTHER = """
+import json, sys
+from click.testing import CliRunner
+from fssbench.cli import main
+for line in sys.stdin:
+    done = CliRunner().invoke(main, json.loads(line))
+    print(json.dumps([done.exit_code, done.output, done.stdout, "torch" in sys.modules]), flush=True)
+"""
+
+
+def run(home: Path, commands: Iterable[str]) -> list[Done]:
+    """Run commands one after another in a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", ONE_AFTER_ANOTHER],
+        input="".join(json.dumps(command.split()) + "\n" for command in commands),
+        env={**os.environ, "FSSBENCH_CACHE": str(home / "cache"), "MPLBACKEND": "Agg"},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    return [Done(*json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def list_modules_after(statement: str) -> set[str]:
@@ -69,12 +100,19 @@ def list_modules_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_verb_does_without_torch(home: Path, verb: str) -> None:
+@pytest.fixture(scope="module")
+def ended(home: Path) -> dict[str, Done]:
+    """What each verb left, one after another in one process."""
     folder = next((home / "runs").iterdir())
     places = {"run": folder, "reporter": home / "silent.py", "checkpoint": home / "own.safetensors"}
-    (done,) = run(home, VERBS[verb].format(**places))
-    assert done.returncode == 0, done.stderr
+    commands = [words.format(**places) for words in VERBS.values()]
+    return dict(zip(VERBS, run(home, commands), strict=True))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verb_does_without_torch(ended: dict[str, Done], verb: str) -> None:
+    done = ended[verb]
+    assert done.code == 0, done.output
     assert not done.torch
 
 
@@ -95,9 +133,10 @@ def test_base_classes_of_plugins_without_methods_need_no_torch() -> None:
 @pytest.mark.timeout(300)
 def test_plugins_are_listed_and_shown_without_torch_once_their_facts_are_kept(home: Path) -> None:
     verbs = ("list methods", "list backbones", "show pmnet", "show vgg16")
-    first = run(home, *verbs, torch=True)
-    again = run(home, *verbs, "leaderboard -o site --resamples 50")
+    first = run(home, verbs)
+    assert first[-1].torch
+    again = run(home, [*verbs, "leaderboard -o site --resamples 50"])
     for done in again:
-        assert done.returncode == 0, done.stderr
-    assert [done.stdout for done in again[:-1]] == [done.stdout for done in first]
-    assert [done.torch for done in again] == [False] * len(again)
+        assert done.code == 0, done.output
+    assert [done.printed for done in again[:-1]] == [done.printed for done in first]
+    assert not again[-1].torch

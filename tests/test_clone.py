@@ -11,10 +11,13 @@ import sys
 import tomllib
 import venv
 import zipfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import put_mini_into_cache
 
 import fssbench
 from fssbench.clone import CloneDistribution, CloneFinder, enter_clone, find_plugin_package
@@ -30,7 +33,7 @@ OTHER_VERSION = "0.0.7"
 
 SCRIPT = '''
 """A user's script: the README's example, a plugin file, and what was met."""
-import contextlib, importlib.metadata, io, json, sys
+import contextlib, importlib, importlib.metadata, io, json, sys
 from pathlib import Path
 
 before = list(sys.path)
@@ -50,11 +53,22 @@ for registry, base in ((METHODS, Method), (DATASETS, Dataset)):
         files = cls.files if base is Method else ()
         source = collect_source(cls, base=base, files=files, observed=list_import_observations(cls))
         sources[name] = [source.sha256, source.parts, source.distributions]
+broken, modules = [], []
+if (installed := Path(fssbench.__file__).parent).parent.name == "site-packages":
+    places = [path.relative_to(installed.parent).with_suffix("") for path in installed.rglob("*.py")]
+    modules = [".".join(place.parts).removesuffix(".__init__") for place in places if place.name != "__main__"]
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            broken.append([name, repr(error)])
 manifests = [json.loads(path.read_text()) for path in Path(OUT).glob("*/manifest.json")]
 print(json.dumps({
     "files": {m.__name__: m.__file__ for m in (fssbench, fssbench.methods, fssbench.datasets, fssbench.reports)},
     "foreign": datasets.__file__,
     "path": sys.path == before,
+    "modules": len(modules),
+    "broken": broken,
     "same": {
         "versions": [fssbench.__version__, importlib.metadata.version("fssbench")],
         "needed": sorted(_list_own_requirements()),
@@ -116,8 +130,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environments(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Environment]:
-    """The ways of installing fssbench, by name."""
+def environments(
+    clone: Path, mini: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Environment]:
+    """Makes the environment of a way of installing fssbench when it is first asked for."""
     root = tmp_path_factory.mktemp("environments")
     dependencies = root / "dependencies" / "site-packages"
     dependencies.mkdir(parents=True)
@@ -127,13 +143,18 @@ def environments(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
                 left_out = "fssbench" in entry.name or entry.name in {"datasets", "__pycache__"}
                 if not left_out and not (dependencies / entry.name).exists():
                     (dependencies / entry.name).symlink_to(entry)
-    ways = ("wheel", "editable", "nothing", "another version")
-    made = {way: Environment(root / way.replace(" ", "-"), dependencies, root / "cache") for way in ways}
-    made["wheel"].unpack(_build(clone, root, "wheel"))
-    made["editable"].unpack(_build(clone, root, "editable"))
-    made["another version"].unpack(next((root / "wheel-built").glob("*.whl")))
-    _make_another_version(made["another version"].site)
-    return made
+    put_mini_into_cache(mini, root / "cache")
+    wheel = _build(clone, root, "wheel")
+
+    def make(way: str) -> Environment:
+        environment = Environment(root / way.replace(" ", "-"), dependencies, root / "cache")
+        if way != "nothing":
+            environment.unpack(_build(clone, root, "editable") if way == "editable" else wheel)
+        if way == "another version":
+            _make_another_version(environment.site)
+        return environment
+
+    return cache(make)
 
 
 def _build(clone: Path, root: Path, kind: str) -> Path:
@@ -185,12 +206,12 @@ def first() -> dict[str, Any]:
 def test_a_script_meets_one_version_whole(
     installed: str,
     place: str,
-    environments: dict[str, Environment],
+    environments: Callable[[str], Environment],
     clone: Path,
     tmp_path: Path,
     first: dict[str, Any],
 ) -> None:
-    environment, folder = environments[installed], clone if place == "in the clone" else tmp_path
+    environment, folder = environments(installed), clone if place == "in the clone" else tmp_path
     (folder / "my_method.py").write_text(METHOD)
     out = str(tmp_path / "stored")
     example = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[0].replace('out="runs"', "out=OUT")
@@ -207,6 +228,8 @@ def test_a_script_meets_one_version_whole(
     if folder != clone:  # in the clone it is Python that looks for `datasets` there first
         assert Path(facts["foreign"]).is_relative_to(environment.site)
     assert facts["path"], "sys.path was changed"
+    assert facts["broken"] == []
+    assert (facts["modules"] > 200) == (home == environment.site), "every module of the wheel is imported"
     same = facts["same"]
     assert same["versions"] == [PROJECT["version"]] * 2
     assert set(same["origins"]) == set().union(*BUILT_IN.values())
@@ -228,20 +251,20 @@ def test_a_script_meets_one_version_whole(
     ],
 )
 def test_list_in_the_clone_shows_every_built_in_as_sound(
-    installed: str, environments: dict[str, Environment], clone: Path
+    installed: str, environments: Callable[[str], Environment], clone: Path
 ) -> None:
-    environment = environments[installed]
+    environment = environments(installed)
     info = environment.site / "stranger-1.0.dist-info"  # another distribution's plugin is listed besides
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[fssbench.methods]\nstranger = stranger:Absent\n")
+    (info / "entry_points.txt").write_text("[fssbench.datasets]\nstranger = stranger:Absent\n")
 
-    done = environment.run("-m", "fssbench", "list", "methods", "--json", cwd=clone)
+    done = environment.run("-m", "fssbench", "list", "datasets", "--json", cwd=clone)
 
     shutil.rmtree(info)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {row["name"] for row in rows if row["status"] == "ok"} == BUILT_IN["methods"]
+    assert {row["name"] for row in rows if row["status"] == "ok"} == BUILT_IN["datasets"]
     assert [row["name"] for row in rows if row["status"] != "ok"] == ["stranger"]
 
 

@@ -17,20 +17,30 @@ def _python(code: str) -> str:
     return run.stdout.strip()
 
 
+TORCHVISION = (
+    "import fssbench, torchvision, torch\n"
+    "from fssbench import compat\n"
+    "from torchvision import models, transforms\n"
+    "print(tuple(models.resnet18(weights=None).eval()(torch.zeros(1, 3, 32, 32)).shape))\n"
+    "print(hasattr(torch.ops.torchvision, 'nms'), len(compat._kept) <= 1)\n"
+    "import sys; print([name for name in sys.modules if name.startswith('torch._dynamo')])\n"
+)
+
+
 def test_torchvision_imports_after_fssbench_with_schemas_declared_once_and_works() -> None:
+    assert _python(TORCHVISION).splitlines() == ["(1, 1000)", "True True", "[]"]
+
+
+@pytest.mark.slow
+def test_the_compiler_is_imported_when_it_is_asked_for() -> None:
+    """A module that is imported faster stands for it in the next test."""
     code = (
-        "import fssbench, torchvision, torch\n"
-        "from fssbench import compat\n"
-        "from torchvision import models, transforms\n"
-        "print(tuple(models.resnet18(weights=None).eval()(torch.zeros(1, 3, 32, 32)).shape))\n"
-        "print(hasattr(torch.ops.torchvision, 'nms'), len(compat._kept) <= 1)\n"
-        "import sys; print([name for name in sys.modules if name.startswith('torch._dynamo')])\n"
-        "from torchvision.ops import roi_align\n"
+        TORCHVISION + "from torchvision.ops import roi_align\n"
         "asked = sys.modules['torchvision.ops.roi_align'].is_compile_supported('cpu')\n"
         "import torch._dynamo.utils as compiler\n"
         "print(asked is compiler.is_compile_supported('cpu'), compiler.__file__ is not None)\n"
     )
-    assert _python(code).splitlines() == ["(1, 1000)", "True True", "[]", "True True"]
+    assert _python(code).splitlines()[-1] == "True True"
 
 
 def test_another_name_of_the_compiler_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,8 +49,8 @@ def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, source / name)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "-w", str(out), str(source)], check=True, capture_output=True)
+    call = f"from setuptools.build_meta import build_wheel as build; build({str(out)!r})"
+    subprocess.run([sys.executable, "-c", call], cwd=source, check=True, capture_output=True)
     return next(out.glob("*.whl"))
 
 
@@ -73,37 +73,6 @@ def test_wheel_holds_every_module_and_data_file(wheel: set[str]) -> None:
             if path.suffix == ".py" or data:
                 name = f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder)}"
                 assert name in wheel, f"{name} is not in the wheel"
-
-
-def test_every_module_of_the_wheel_imports(wheel_file: Path, wheel: set[str], tmp_path: Path) -> None:
-    with zipfile.ZipFile(wheel_file) as archive:
-        archive.extractall(tmp_path)
-    modules = sorted(
-        name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        for name in wheel
-        if name.endswith(".py") and not name.endswith("/__main__.py")
-    )
-    code = (
-        "import importlib, sys, traceback\n"
-        "for name in sys.argv[1:]:\n"
-        "    try:\n"
-        "        file = importlib.import_module(name).__file__\n"
-        "    except Exception:\n"
-        "        print(name, traceback.format_exc())\n"
-        "    else:\n"
-        f"        file.startswith({str(tmp_path)!r}) or print(name, 'is read from', file)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code, *modules],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "MPLBACKEND": "Agg"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
-    assert len(modules) > 200
 
 
 def test_wheel_claims_one_top_level_name(wheel: set[str]) -> None:

@@ -16,6 +16,7 @@ from typing import TypeGuard
 from fssbench.clone import find_plugin_package
 from fssbench.installed import find_version
 from fssbench.plugins.import_files import find_plugin_folder
+from fssbench.plugins.syntax_digest import parse_source
 
 _BY_NAME = frozenset({"import_module", "__import__"})
 
@@ -51,7 +52,7 @@ def list_imported_names(content: bytes, module: str, *, is_package: bool) -> Ite
 def _find_import_nodes(content: bytes) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
     """Find the statements and calls that import.  The result is cached because each run asks for the same sources."""
     try:
-        tree = ast.parse(content)
+        tree = parse_source(content)
     except (SyntaxError, ValueError, RecursionError):
         return ()
     return tuple(node for node in ast.walk(tree) if _is_import(node))

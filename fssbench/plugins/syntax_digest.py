@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -32,34 +33,51 @@ def hash_syntax(content: bytes) -> str:
         True
     """
     try:
-        tree = ast.parse(content)
-        if any(_reads_text(node) for node in ast.walk(tree)):
-            return hashlib.sha256(content).hexdigest()
         parts: list[bytes] = []
-        _write(tree, parts)
-    except (SyntaxError, ValueError, RecursionError):
+        _write(parse_source(content), parts)
+    except (SyntaxError, ValueError, RecursionError, _ReadsTextError):
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def _reads_text(node: ast.AST) -> bool:
-    name = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "name", None)
-    return name in _TEXT_READERS or (isinstance(node, ast.Constant) and node.value == "__doc__")
+@lru_cache(maxsize=1)
+def parse_source(content: bytes) -> ast.Module:
+    """Parse a source.  A module is hashed and then searched for imports, so the last tree is kept; do not change it.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError: if it cannot be parsed.
+    """
+    return ast.parse(content)
+
+
+class _ReadsTextError(Exception):
+    """A source reads docstrings or source."""
 
 
 def _write(node: Any, parts: list[bytes]) -> None:
-    """Append a node: its class, then its fields by name.  Empty fields are skipped, because new versions add some."""
+    """Append a node: its class, then its fields by name.  Empty fields are skipped, because new versions add some.
+
+    Raises:
+        _ReadsTextError: if the node reads docstrings or source.
+    """
     if isinstance(node, ast.Constant):
         value = node.value
+        if value == "__doc__":
+            raise _ReadsTextError
         text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else repr(value).encode()
         parts += [f"{type(value).__name__}:{len(text)}:".encode(), text]
     elif isinstance(node, ast.AST):
+        name = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "name", None)
+        if name in _TEXT_READERS:
+            raise _ReadsTextError
         parts.append(f"({type(node).__name__}".encode())
         for name, value in ast.iter_fields(node):
             kept = value
             if isinstance(node, ast.JoinedStr):
+                _refuse_text(node.values)
                 kept = _joined(node.values)
             elif isinstance(value, list):
+                _refuse_text(each.value for each in value if _is_text(each))
                 kept = [each for each in value if not _is_text(each)]
             if kept is None or kept == []:
                 continue
@@ -74,6 +92,16 @@ def _write(node: Any, parts: list[bytes]) -> None:
         parts.append(b"]")
     else:
         parts.append(repr(node).encode())
+
+
+def _refuse_text(nodes: Iterable[ast.AST]) -> None:
+    """Look at texts that are not written as they are.
+
+    Raises:
+        _ReadsTextError: if one is the name of a docstring.
+    """
+    if any(isinstance(node, ast.Constant) and node.value == "__doc__" for node in nodes):
+        raise _ReadsTextError
 
 
 def _joined(values: list[ast.expr]) -> list[ast.expr]:

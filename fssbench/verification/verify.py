@@ -43,7 +43,7 @@ def verify(
 
     Example:
         >>> import fssbench
-        >>> _ = fssbench.run("panet", "pascal-to-chestxray", data="mini", shot=1, episodes=2, out="runs")
+        >>> _ = fssbench.run("panet", "pascal-to-chestxray", data="mini", shot=1, episodes=2, size=96, out="runs")
         >>> {str(f.outcome) for findings in fssbench.verify("runs", data="mini").values() for f in findings}
         {'equal'}
     """

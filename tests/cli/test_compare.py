@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from null_harness import NullHarness
 
 from fssbench.analysis.collect import collect
 from fssbench.analysis.comparisons import compare_pairs, count_outcomes
@@ -30,9 +31,10 @@ def noisy(null: Any, name: str, noise: float) -> Any:
     return null.make_broken(name, logits=logits)
 
 
-@pytest.fixture
-def runs(null: Any) -> Any:
-    """Three methods on one benchmark at one and five shots."""
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three methods on one benchmark at one and five shots; read-only by agreement."""
+    null = NullHarness(tmp_path_factory.mktemp("compared"))
     for shot in (1, 5):
         methods = [noisy(null, m, n) for m, n in (("good", 0.3), ("fair", 0.5), ("poor", 2.0))]
         null.run("runs", null.plan(60, shot=shot), *methods, panels=0)

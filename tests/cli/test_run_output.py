@@ -49,7 +49,7 @@ def run(null):
             "-o",
             null.folder / "runs",
         ]
-        arguments = [*given, "-m", "null", "-b", "nulldata", "--panels", 0, *more]
+        arguments = [*given, "-m", "null", "-b", "nulldata", "--size", 64, "--panels", 0, *more]
         return CliRunner(env={"COLUMNS": str(width)}).invoke(main, [str(a) for a in arguments])
 
     return call
@@ -70,7 +70,7 @@ def printed(cells, width, capsys):
 
 
 def test_marks_are_said_once_and_runs_have_a_line_without_them(run):
-    result = run("-k", 1, "-k", 2, "--seed", 0, "--seed", 1, "--episodes", 6)
+    result = run("-k", 1, "-k", 2, "--seed", 0, "--seed", 1, "--episodes", 6, "--size", 400)
     lines = result.stdout.splitlines()
     runs = [line for line in lines if "FB-IoU" in line]
     assert len(runs) == 4

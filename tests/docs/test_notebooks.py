@@ -14,6 +14,7 @@ from typing import Any
 import nbclient
 import nbformat
 import pytest
+from made_once import put_mini_into_cache
 from places import DOCS
 
 import fssbench
@@ -42,9 +43,11 @@ def run_cell(cell: str, names: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose cache all notebooks share."""
-    return tmp_path_factory.mktemp("notebooks")
+def place(tmp_path_factory: pytest.TempPathFactory, mini: Path) -> Path:
+    """A folder whose cache all notebooks share; the miniature of the session is in it."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    put_mini_into_cache(mini, folder / "cache")
+    return folder
 
 
 def show(value: Any) -> str:

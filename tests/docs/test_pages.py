@@ -20,9 +20,9 @@ import pytest
 from doc_blocks import SHELL, Block, DocPage, read_page, split_commands
 from doc_shell import find_fssbench_words, parse_words, run_line
 from doc_things import THINGS
+from made_once import put_mini_into_cache
 from places import DOCS, ROOT
 
-from fssbench.data.location import GENERATOR, MINIATURE_SEED
 from fssbench.efficiency import measure
 from fssbench.errors import FssbenchError
 from fssbench.loading import load
@@ -45,7 +45,7 @@ WITH_BLOCKS = [name for name, page in PAGES.items() if page.blocks]
 def doc_cache(tmp_path_factory: pytest.TempPathFactory, mini: Path) -> Path:
     """One cache for all pages; `--data mini` reads the miniature of the session there, which is drawn already."""
     cache = tmp_path_factory.mktemp("cache")
-    (cache / f"mini-{GENERATOR}-{MINIATURE_SEED}").symlink_to(mini)
+    put_mini_into_cache(mini, cache)
     return cache
 
 

@@ -102,7 +102,17 @@ def test_near_misses_differ(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["x = f.__doc__", "from inspect import getdoc", "import inspect; inspect.getsource(f)"]
+    "line",
+    [
+        "x = f.__doc__",
+        "from inspect import getdoc",
+        "import inspect; inspect.getsource(f)",
+        "x = vars(f)['__doc__']",
+        "x = '__do' 'c__'",
+        "x = f'{f}__doc__'",
+        "x = 1; '__doc__'",
+        "def getdoc(): pass",
+    ],
 )
 def test_a_source_that_reads_its_text_is_hashed_with_it(line: str) -> None:
     text = 'def f():\n    """Is it a {}?"""\n' + line

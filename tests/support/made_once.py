@@ -33,6 +33,14 @@ def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return folder
 
 
+def put_mini_into_cache(mini: Path, cache: Path) -> None:
+    """Let `--data mini` read the miniature of the session in a cache folder."""
+    from fssbench.data.location import GENERATOR, MINIATURE_SEED
+
+    cache.mkdir(exist_ok=True)
+    (cache / f"mini-{GENERATOR}-{MINIATURE_SEED}").symlink_to(mini)
+
+
 def draw_built_ins_once(
     factory: pytest.TempPathFactory, draw: Callable[[type[Dataset], Path, int], None]
 ) -> Callable[[type[Dataset], Path, int], None]:

@@ -18,7 +18,7 @@ import drawn_data
 import plugin_factory
 import pytest
 import table_factory
-from made_once import draw_built_ins_once, install_toys, make_once
+from made_once import BuiltInDrawings, install_toys, make_once
 from nightly_record import describe_outcomes, write_outcomes
 from null_harness import NullHarness
 from places import ROOT, TOY_PLUGIN, TRAIN_PLUGIN
@@ -168,25 +168,27 @@ def _own_plugins() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _built_ins_drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _drawings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuiltInDrawings]:
     """Every cache and data folder gets a copy of the same drawings; tests/datasets calls the drawing itself."""
     from fssbench.data import location
 
+    drawings = BuiltInDrawings(tmp_path_factory, location.draw_dataset)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(location, "draw_dataset", draw_built_ins_once(tmp_path_factory, location.draw_dataset))
-        yield
+        patch.setattr(location, "draw_dataset", drawings.copy)
+        yield drawings
 
 
 @pytest.fixture(scope="session")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mini(tmp_path_factory: pytest.TempPathFactory, _drawings: BuiltInDrawings) -> Path:
     """A data folder with all miniature data sets, drawn once per session; read-only by agreement."""
+    from fssbench.data.location import MINIATURE_SEED, make_miniature
+    from fssbench.plugins.registry import DATASETS
 
     def draw(root: Path) -> None:
-        from fssbench.data.location import make_miniature
-
         outcome = make_miniature(root)
         assert set(outcome.values()) == {"written"}, outcome
 
+    _drawings.make_all(map(DATASETS.get, DATASETS.names()), MINIATURE_SEED)
     return make_once(tmp_path_factory, "mini", draw)
 
 

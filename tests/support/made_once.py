@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,20 +41,41 @@ def put_mini_into_cache(mini: Path, cache: Path) -> None:
     (cache / f"mini-{GENERATOR}-{MINIATURE_SEED}").symlink_to(mini)
 
 
-def draw_built_ins_once(
-    factory: pytest.TempPathFactory, draw: Callable[[type[Dataset], Path, int], None]
-) -> Callable[[type[Dataset], Path, int], None]:
-    """Wrap the function that draws a data set: a built-in one is drawn once per session and seed, then copied."""
+class BuiltInDrawings:
+    """Draws each built-in data set once per session and seed, for the caches and data folders of all tests.
 
-    def copy(cls: type[Dataset], target: Path, seed: int) -> None:
-        if not cls.__module__.startswith("fssbench.datasets."):
-            return draw(cls, target, seed)
+    Args:
+        factory: of the session's folders.
+        draw: the function of the program that draws a data set.
+    """
+
+    def __init__(
+        self, factory: pytest.TempPathFactory, draw: Callable[[type[Dataset], Path, int], None]
+    ) -> None:
+        self._factory, self._draw = factory, draw
+
+    def copy(self, cls: type[Dataset], target: Path, seed: int) -> None:
+        """Copy the drawing of a data set into a folder; one that is not built in is drawn there."""
+        if _is_built_in(cls):
+            shutil.copytree(self.make(cls, seed), target, dirs_exist_ok=True)
+        else:
+            self._draw(cls, target, seed)
+
+    def make(self, cls: type[Dataset], seed: int) -> Path:
+        """Return the folder with the drawing of a built-in data set."""
         name = f"drawn-{cls.card.name}-{seed}"
-        drawing = make_once(factory, name, lambda folder: draw(cls, folder, seed))
-        shutil.copytree(drawing, target, dirs_exist_ok=True)
-        return None
+        return make_once(self._factory, name, lambda folder: self._draw(cls, folder, seed))
 
-    return copy
+    def make_all(self, classes: Iterable[type[Dataset]], seed: int) -> None:
+        """Make the drawings of the built-in ones; every second worker begins at the end, so that two share the work."""
+        built_in = [cls for cls in classes if _is_built_in(cls)]
+        number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        for cls in built_in[::-1] if number % 2 else built_in:
+            self.make(cls, seed)
+
+
+def _is_built_in(cls: type[Dataset]) -> bool:
+    return cls.__module__.startswith("fssbench.datasets.")
 
 
 def install_toys(folder: Path) -> None:

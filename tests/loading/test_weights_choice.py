@@ -9,6 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from registries import forget
+from small_backbone import register_small_backbone
 from torch import nn
 
 import fssbench
@@ -28,6 +29,7 @@ LEARNT = """
 import torch
 from typing import Annotated
 from click.testing import CliRunner
+from small_backbone import register_small_backbone
 from torch import nn
 from fssbench.api import AT_INFERENCE, ImageMethod, MethodCard, MethodConfig
 class Settings(MethodConfig):
@@ -280,13 +282,13 @@ REFUSING = {"small"}
 def test_settings_of_inference_move_no_loss(name: str) -> None:
     from fssbench.episodes.synthetic import Synthetic
 
-    cls = METHODS.get(name)
+    cls, backbone = METHODS.get(name), register_small_backbone()
     episodes = Synthetic.make(batch=2)
     target = episodes.mask[:, 0] > 0
     losses = []
     fields = set(list_inference_settings(cls.Config)) - REFUSING
     for changed in ({}, {field: other_value(cls, field) for field in sorted(fields)}):
-        method = load_method(cls, backbone="efficientnet-lite0", weights="random", **changed).train()
+        method = load_method(cls, backbone=backbone, weights="random", **changed).train()
         torch.manual_seed(0)
         truth = target.long() if cls.supervision == "classes" else target
         loss = method.loss(episodes.query, episodes.support, episodes.mask, truth, torch.zeros_like(target))

@@ -13,8 +13,15 @@ from fssbench.efficiency.plain import evaluate_plainly
 from fssbench.runs.store import read_run
 
 
-@pytest.mark.parametrize("name", ["panet", "hsnet"])
-@pytest.mark.parametrize("shot", [1, 3])
+@pytest.mark.parametrize(
+    ("name", "shot"),
+    [
+        ("panet", 3),
+        ("hsnet", 3),
+        pytest.param("panet", 1, marks=pytest.mark.slow),
+        pytest.param("hsnet", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_counts_are_those_of_the_harness(name: str, shot: int, mini: Path, tmp_path: Path) -> None:
     plan = fssbench.plan("pascal5i", shot=shot, data=mini, episodes=4, size=96)
     method = fssbench.load_method(name, backbone="efficientnet-lite0", weights="random")

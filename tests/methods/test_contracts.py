@@ -15,12 +15,13 @@ from fssbench.plugins.registry import METHODS
 SLOW = {
     "aaformer": "the laws of test_laws.py, its loss in aaformer/test_aaformer.py, and cyctr, of the same base",
     "abcnet": "the laws of test_laws.py, and dcama, whose matching and loss it has",
-    "asgnet": "SmallASGNet in asgnet/test_asgnet.py",
+    "asgnet": "the laws of test_laws.py, its loss in asgnet/test_asgnet.py, and pfenet, of the same base",
     "ipmt": "the laws of test_laws.py, its loss in ipmt/test_ipmt.py, and cyctr, of the same base",
-    "ntrenet": "SmallNTRENet in ntrenet/test_ntrenet.py",
+    "ntrenet": "the laws of test_laws.py, its loss in layers/test_pfenet_family.py, and pfenet, of the same base",
     "patnet": "the laws of test_laws.py, and hsnet, whose head and loss it has",
     "pfenet": "SmallPFENet in test_pfenet.py",
-    "scl": "SmallSCL in test_scl.py",
+    "pmms": "the laws of test_laws.py, and its losses in pmms/test_pmms.py",
+    "scl": "the laws of test_laws.py, its loss in test_scl.py, and pfenet, of whose network it is made",
 }
 """Methods that take long, and what proves the same in every run."""
 SMALLER = {

@@ -25,13 +25,13 @@ GRID = (6, 6)
 
 
 class Case:
-    """A file of the reference: the networks with its weights, a query, five supports and their masks."""
+    """A file of the reference: the networks with its weights, a query, supports and their masks."""
 
-    def __init__(self, shared: Path, name: str) -> None:
+    def __init__(self, shared: Path, name: str, shots: int = 5) -> None:
         self.golden = load_modern_golden(shared, name)
         self.recipe = load_vit_recipe(shared)
         query, supports, self.masks, _ = self.recipe.episode(
-            str(self.golden["tag"]), int(self.golden["size"]), 5, float(self.golden["contrast"])
+            str(self.golden["tag"]), int(self.golden["size"]), shots, float(self.golden["contrast"])
         )
         self.query, self.supports = self.recipe.unit(query), self.recipe.unit(supports)
 
@@ -122,7 +122,7 @@ def test_equals_the_reference_with_sam(shared: Path) -> None:
 
 @pytest.fixture(scope="module")
 def case(shared: Path) -> Case:
-    return Case(shared, "gfsam_dinov2s_1024i")
+    return Case(shared, "gfsam_dinov2s_1024i", shots=1)
 
 
 def make_priors(positive: Tensor, negative: Tensor) -> Priors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -152,12 +153,24 @@ def _count_threads() -> int | None:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(_no_more_threads: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's cache, data or settings."""
-    monkeypatch.setenv("FSSBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("FSSBENCH_CONFIG", str(tmp_path / "config"))
+def _own_cache(
+    _no_more_threads: None,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[None]:
+    """No test reads or writes the user's cache, data or settings; a test without a folder gets one if it writes one."""
+    if "tmp_path" in request.fixturenames:
+        folder = request.getfixturevalue("tmp_path")
+    else:
+        folder = tmp_path_factory.getbasetemp() / "of-a-test-without-folder"
+    monkeypatch.setenv("FSSBENCH_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("FSSBENCH_CONFIG", str(folder / "config"))
     monkeypatch.delenv("FSSBENCH_DATA", raising=False)
     monkeypatch.delenv("FSSBENCH_DATA_FOLDERS", raising=False)
+    yield
+    if "tmp_path" not in request.fixturenames and folder.exists():
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_backbone import register_small_backbone
 
 import fssbench
 from fssbench.errors import UsageError
@@ -15,7 +16,7 @@ def test_it_draws_what_a_run_counts_and_stores_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     plan = fssbench.plan("pascal-to-chestxray", data=mini, episodes=4, size=64)
-    method = fssbench.load_method("panet", plan=plan)
+    method = fssbench.load_method("panet", plan=plan, backbone=register_small_backbone(), weights="random")
     figure = plan.show([3, 1], method=method)
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert not list(tmp_path.iterdir())

@@ -222,9 +222,9 @@ def toy() -> type[Dataset]:
 
 
 @pytest.fixture
-def null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def null(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Null runs below a temporary folder, see tests/support/null_harness.py."""
-    harness = NullHarness(tmp_path)
+    harness = NullHarness(tmp_path, tmp_path_factory.getbasetemp() / "null-runs")
     monkeypatch.setenv("NULL_CALLS", str(harness.calls_file))
     return harness
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from manifests import make_manifest
 from measurements import make_measurement
-from report_factory import add_panels, make_cell, make_results, make_run
+from report_factory import add_panels, make_cell, make_run, make_small_results, share_results
 
 from fssbench.analysis.comparisons import compute_differences
 from fssbench.analysis.results_file import read_results, write_results
@@ -24,8 +24,7 @@ def back(results: Results, folder: Path) -> Results:
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
-    results = make_results(marks=("miniature",))
-    results = replace(results, notes=("left out: x",))
+    results = replace(share_results(("miniature",)), notes=("left out: x",))
     (first, *others) = results.runs
     first = replace(first, supports=tuple((f"s{i}",) for i in range(first.episodes)))
     results = replace(
@@ -72,9 +71,8 @@ def test_the_manifest_is_in_the_file_as_it_was_stored_even_by_a_newer_version(tm
     assert again == json.loads(text) | {"runs": [held | {"path": again["runs"][0]["path"]}]}
 
 
-def test_a_manifest_without_a_field_is_refused_by_its_name(tmp_path: Path) -> None:
-    write_results(make_results(), tmp_path / "results.json")
-    content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+def test_a_manifest_without_a_field_is_refused_by_its_name(small: str, tmp_path: Path) -> None:
+    content = json.loads(small)
     del content["runs"][0]["manifest"]["block"]["data_sha256"]
     (tmp_path / "results.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(DataError, match="data_sha256"):
@@ -82,7 +80,7 @@ def test_a_manifest_without_a_field_is_refused_by_its_name(tmp_path: Path) -> No
 
 
 def test_counts_that_come_back_give_the_same_paired_interval(tmp_path: Path) -> None:
-    results = make_results()
+    results = share_results()
     result = back(results, tmp_path)
     gaps = [compute_differences([(r.cells[0], r.cells[1])], resamples=100) for r in (results, result)]
     assert gaps[0] == gaps[1]
@@ -122,6 +120,14 @@ def test_damage_is_told(text: str, tmp_path: Path) -> None:
         read_results(path)
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The text of the file of two runs."""
+    path = tmp_path_factory.mktemp("small") / "results.json"
+    write_results(make_small_results(path.parent), path)
+    return path.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -140,28 +146,24 @@ def test_damage_is_told(text: str, tmp_path: Path) -> None:
         ("manifest", []),
     ],
 )
-def test_a_damaged_field_is_named(field: str, value: object, tmp_path: Path) -> None:
+def test_a_damaged_field_is_named(field: str, value: object, small: str, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    write_results(make_results(), path)
-    data = json.loads(path.read_text())
+    data = json.loads(small)
     data["runs"][0][field] = value
     path.write_text(json.dumps(data))
     with pytest.raises(DataError, match=rf"results\.json.*({field}|as many counts)"):
         read_results(path)
 
 
-def test_a_field_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
+def test_a_field_of_a_later_version_is_passed_over(small: str, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    write_results(make_results(), path)
-    data = json.loads(path.read_text())
+    data = json.loads(small)
     data["runs"][0]["colour"] = data["cells"][0]["colour"] = "blue"
     path.write_text(json.dumps(data))
-    assert len(read_results(path).runs) == len(make_results().runs)
+    assert len(read_results(path).runs) == len(data["runs"]) == 2
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    write_results(make_results(), tmp_path / "results.json")
-    data = json.loads((tmp_path / "results.json").read_text())
-    (tmp_path / "results.json").write_text(json.dumps(data | {"schema": 99}))
+def test_a_newer_schema_is_refused(small: str, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps(json.loads(small) | {"schema": 99}))
     with pytest.raises(DataError, match="schema 99"):
         read_results(tmp_path / "results.json")

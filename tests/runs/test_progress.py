@@ -20,8 +20,7 @@ from fssbench.runs.summary import summarise
 @pytest.fixture
 def run(null: Any) -> Path:
     """A complete run."""
-    (done,) = null.run("runs", null.plan(6))
-    return Path(done.path)
+    return Path(null.copy_run(6))
 
 
 def read_both(path: Path) -> tuple[tuple[int, int, str], tuple[int, int, str]]:

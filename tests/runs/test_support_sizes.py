@@ -70,10 +70,10 @@ def test_an_edited_size_is_noticed_by_verify(null):
     ['{"schema":1}', '{"schema":1,"pixels":{"x":{"a":1}}}', '{"schema":1,"pixels":{"0":{"a":-1}}}', "x"],
 )
 def test_damage_is_named_and_costs_no_score(null, text):
-    (run,) = null.run("runs", null.plan(10))
-    (run.path / FILE).write_text(text)
+    run = null.copy_run(10)
+    (run / FILE).write_text(text)
     with pytest.raises(DataError, match=FILE):
-        read_support_sizes(run.path)
-    results = collect([run.path], resamples=0)
+        read_support_sizes(run)
+    results = collect([run], resamples=0)
     assert results.runs[0].episodes == 10
     assert any(FILE in note for note in results.notes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,10 +109,16 @@ _PLANS: dict[tuple[int, int], Plan] = {}
 
 
 class NullHarness:
-    """Makes null runs below one temporary folder."""
+    """Makes null runs below one temporary folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the folder.
+        kept: a folder of the session, for complete runs that many tests copy.
+    """
+
+    def __init__(self, folder: Path, kept: Path | None = None) -> None:
         self.folder = folder
+        self._kept = kept or folder / "kept"
         self.data = folder / "data"
         (self.data / "nulldata").mkdir(parents=True)
         self.calls_file = folder / "calls"
@@ -148,6 +155,14 @@ class NullHarness:
         if failed:
             raise failed[0][1]
         return done
+
+    def copy_run(self, episodes: int) -> Path:
+        """Return a complete run in `runs` that this test may harm; it is computed once per session, then copied."""
+        stored = self._kept / str(episodes)
+        if not stored.is_dir():
+            self.run(stored, self.plan(episodes), panels=episodes)
+        shutil.copytree(stored, self.folder / "runs")
+        return self.find_run("runs")
 
     def fork(self, work: Callable[[], object]) -> Child:
         self._children += 1

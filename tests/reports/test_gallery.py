@@ -289,8 +289,8 @@ def test_overlay_of_another_shape_is_not_laid_over_the_query(tmp_path: Path) -> 
 # --- the page -------------------------------------------------------------------------------------
 
 
-def test_page_has_filters_and_no_script(whole_report: Path) -> None:
-    page = (whole_report / "report.html").read_text(encoding="utf-8")
+def test_page_has_filters_and_no_script(whole_page: Path) -> None:
+    page = whole_page.read_text(encoding="utf-8")
     start = page.index('<section id="episodes"')
     section = page[start : page.index("</section>", start)]
     assert section.count('<details class="gallery"') == 4

@@ -13,11 +13,6 @@ from report_factory import make_cell, make_run
 from fssbench.api import Results
 
 
-@pytest.fixture(scope="module")
-def page(whole_report: Path) -> Path:
-    return whole_report / "report.html"
-
-
 class Outline(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -37,8 +32,8 @@ class Outline(HTMLParser):
             self.headers.append(dict(attrs))
 
 
-def test_a_screen_reader_finds_its_way(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
+def test_a_screen_reader_finds_its_way(whole_page: Path) -> None:
+    text = whole_page.read_text(encoding="utf-8")
     outline = Outline()
     outline.feed(text)
     assert outline.levels[0] == 1
@@ -58,8 +53,8 @@ def test_a_screen_reader_finds_its_way(page: Path) -> None:
     assert ":focus-visible" in text
 
 
-def test_the_marks_stand_at_top_and_bottom_and_at_every_figure(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
+def test_the_marks_stand_at_top_and_bottom_and_at_every_figure(whole_page: Path) -> None:
+    text = whole_page.read_text(encoding="utf-8")
     assert text.count('<ul class="marks">') == 2
     cells = re.findall(r'<td class="number[^"]*" data-what="(\w[\w-]*)"[^>]*>(.*?)</td>', text, re.DOTALL)
     assert len(cells) > 100
@@ -68,8 +63,8 @@ def test_the_marks_stand_at_top_and_bottom_and_at_every_figure(page: Path) -> No
             assert "M" in "".join(re.findall(r"<sup>(\w+)</sup>", inside)), (what, inside)
 
 
-def test_every_figure_says_on_how_much_it_stands(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
+def test_every_figure_says_on_how_much_it_stands(whole_page: Path) -> None:
+    text = whole_page.read_text(encoding="utf-8")
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", text.partition('id="episodes"')[0], re.DOTALL)
     assert len(captions) >= 9
     for caption in captions:

@@ -74,22 +74,22 @@ pytestmark = [needs_browser, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def light(whole_report: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, float]:
+def light(whole_page: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, float]:
     """Elements of the page, and how light it is, of 255."""
     folder = tmp_path_factory.mktemp("light")
     flags = (f"--screenshot={folder / 'shot.png'}", "--window-size=800,1200")
-    elements = browse(whole_report / "report.html", folder / "profile", *flags)
+    elements = browse(whole_page, folder / "profile", *flags)
     return elements, measure_lightness(folder / "shot.png")
 
 
 @pytest.fixture(scope="module")
-def frames(whole_report: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def frames(whole_page: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What frames of two widths say about the page in them, by width, and how light it is where dark is preferred.
 
     The page itself has no script, so the page around it asks.
     """
     folder = tmp_path_factory.mktemp("frames")
-    text = json.dumps((whole_report / "report.html").read_text(encoding="utf-8"))
+    text = json.dumps(whole_page.read_text(encoding="utf-8"))
     text = text.replace("</", "<\\/").replace("<!--", "<\\!--")
     boxes = [f'<iframe width="{width}" height="900" style="border:0"></iframe>' for width in WIDTHS]
     wrapper = folder / "frames.html"

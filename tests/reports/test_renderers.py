@@ -154,8 +154,8 @@ def test_latex_compiles(tmp_path: Path) -> None:
     subprocess.run(["pdflatex", "-halt-on-error", "paper.tex"], cwd=tmp_path, check=True, timeout=60)
 
 
-def test_html_is_one_offline_file(whole_report: Path) -> None:
-    page = (whole_report / "report.html").read_text(encoding="utf-8")
+def test_html_is_one_offline_file(whole_page: Path) -> None:
+    page = whole_page.read_text(encoding="utf-8")
     tree = parse_page(page)
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page
     assert not {"script", "link", "iframe", "object", "base", "form"} & {e[0] for e in tree.elements if e[0]}
@@ -169,11 +169,11 @@ def test_html_is_one_offline_file(whole_report: Path) -> None:
     assert targets <= set(ids)
 
 
-def test_marks_stand_in_every_format(whole_report: Path, tmp_path: Path) -> None:
+def test_marks_stand_in_every_format(whole_page: Path, tmp_path: Path) -> None:
     for reporter in (MarkdownReporter, LatexReporter, CsvReporter):
         reporter().write(share_results(("miniature",)), tmp_path)
     for path, told in (
-        (whole_report / "report.html", "<sup>M</sup>"),
+        (whole_page, "<sup>M</sup>"),
         (tmp_path / "report.md", "<sup>M</sup>"),
         (tmp_path / "report.tex", "\\textsuperscript{M}"),
         (tmp_path / "results.csv", "miniature"),

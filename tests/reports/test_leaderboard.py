@@ -218,10 +218,12 @@ def benign() -> list[list[object]]:
 
 def everywhere(text: str) -> Results:
     """Results in which the method, its kind, its title, settings and checkpoint are `text` too."""
-    run = make_hostile_results(text).runs[0]
+    results = make_hostile_results(text)
     context = {"title": text, "kind": text, "checkpoint": text, "checkpoint_sha256": text}
-    run = replace(run, method=text, manifest=make_manifest(context=context, config={text: text}))
-    return Results((run,), (make_cell([run]),), 200, 0, notes=(text,))
+    manifest = make_manifest(context=context, config={text: text})
+    run = replace(results.runs[0], method=text, manifest=manifest)
+    cell = replace(results.cells[0], method=text, folds={run.fold: run})
+    return replace(results, runs=(run,), cells=(cell,))
 
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))

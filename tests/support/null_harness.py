@@ -126,14 +126,14 @@ class NullHarness:
         self._children = 0
 
     def plan(self, episodes: int = 20, *, shot: int = 1, size: int = 16, seed: int = 0) -> Plan:
-        """Make a null plan of any length, at a small size."""
+        """Make a null plan of any length, at a small size.  Its episodes are drawn once per process."""
         if (shot, seed) not in _PLANS:
             _PLANS[shot, seed] = fssbench.plan("nulldata", shot=shot, data=self.data, seed=seed)
-        drawn = replace(_PLANS[shot, seed], data=self.data)
+        drawn = _PLANS[shot, seed]
         rounds = -(-episodes // len(drawn))
         rows = [e for _ in range(rounds) for e in drawn][:episodes]
         numbered = tuple(replace(e, index=i) for i, e in enumerate(rows))
-        return replace(drawn, episodes=numbered, size=size)
+        return replace(drawn, episodes=numbered, size=size, data=self.data)
 
     def method(self, name: str | type[Method] = "null", **config: object) -> Method:
         return fssbench.load_method(name, **config)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
+from fssbench.analysis import exchange
 from fssbench.analysis.exchange import exchange_p
 from fssbench.analysis.statistics import compute_difference, estimate_of_runs, plan_generator
 from fssbench.metrics import score
@@ -49,8 +50,8 @@ def test_against_every_exchange(table: Any, absent: str) -> None:
     assert p == pytest.approx(every_exchange(a, b), abs=0.01)
 
 
-def plain_exchange_p(a: Any, b: Any, *, draws: int, seed: int) -> float:
-    """The p of the same draws, every one scored as a run."""
+def plain_gaps(a: Any, b: Any, *, draws: int, seed: int) -> Any:
+    """The (draws) differences of the same draws in points, every one scored as a run."""
     rng = plan_generator(seed, f"exchange {a.plan_sha256}")
     turned = np.zeros((draws, len(a.class_ids), 1), dtype=bool)
     for c in a.classes:
@@ -62,14 +63,22 @@ def plain_exchange_p(a: Any, b: Any, *, draws: int, seed: int) -> float:
         - miou(b, np.where(t, a.inter, b.inter), np.where(t, a.union, b.union))
         for t in turned
     ]
-    reached = np.abs(np.nan_to_num(gaps)) >= abs(np.nan_to_num(miou(a) - miou(b))) - 1e-9
+    return np.nan_to_num(gaps)
+
+
+def plain_exchange_p(a: Any, b: Any, *, draws: int, seed: int) -> float:
+    """The p of the same draws, every one scored as a run."""
+    reached = np.abs(plain_gaps(a, b, draws=draws, seed=seed)) >= abs(np.nan_to_num(miou(a) - miou(b))) - 1e-9
     return float((np.count_nonzero(reached) + 1) / (draws + 1))
 
 
 @pytest.mark.parametrize("absent", ["zero", "exclude"])
 @pytest.mark.parametrize("spread", [1, 30, 100_000, 50_000_000])
 @pytest.mark.parametrize("sparse", [0.0, 0.6, 1.0])
-def test_estimates_change_no_p(table: Any, absent: str, spread: int, sparse: float) -> None:
+def test_estimates_change_no_p(
+    table: Any, monkeypatch: pytest.MonkeyPatch, absent: str, spread: int, sparse: float
+) -> None:
+    """For the measured difference, and for differences that a draw reaches or misses by a hair."""
     rng = np.random.default_rng(spread)
     whole = table.make_run("m", episodes=24, queries=12, classes=3, block={"absent": absent})
     runs = []
@@ -80,9 +89,26 @@ def test_estimates_change_no_p(table: Any, absent: str, spread: int, sparse: flo
         union *= 1 + 20 * (method == 2)  # its unions are unlike those of the others
         runs.append(replace(whole, union=union, inter=rng.integers(0, union + 1)))
     couples = list(combinations(runs, 2))
-    assert exchange_p([[couple] for couple in couples], draws=80, seed=5) == [
-        plain_exchange_p(a, b, draws=80, seed=5) for a, b in couples
+    lines = []
+    decide = exchange._Line.decide
+
+    def keep(line: Any, sums: Any, limits: Any) -> Any:
+        lines.append((line, sums))
+        return decide(line, sums, limits)
+
+    monkeypatch.setattr(exchange._Line, "decide", keep)
+    draws = 24
+    assert exchange_p([[couple] for couple in couples], draws=draws, seed=5) == [
+        plain_exchange_p(a, b, draws=draws, seed=5) for a, b in couples
     ]
+    gaps = np.abs([plain_gaps(a, b, draws=draws, seed=5) for a, b in couples])
+    for line, sums in lines:
+        for draw in range(draws):
+            for limits in (gaps[:, draw] * (1 - 1e-6), gaps[:, draw] * (1 + 1e-6)):
+                reached, couple, at = decide(line, sums, limits)
+                undecided = couple[gaps[couple, at] >= limits[couple]]
+                reached = reached + np.bincount(undecided, minlength=len(couples))
+                assert reached.tolist() == (gaps >= limits[:, None]).sum(axis=1).tolist()
 
 
 def test_estimates_change_no_p_of_folds_that_share_a_plan_and_of_many_draws(table: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.plugins import registry as registry_module
-from fssbench.plugins.registry import Registry, load_plugin
+from fssbench.plugins.registry import Plugin, Registry, load_plugin
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def plugins_restored() -> Iterator[None]:
 
 
 _REGISTRIES = {value.kind: value for value in vars(registry_module).values() if isinstance(value, Registry)}
-_LOADED: dict[Path, list[tuple[Registry, str, type]]] = {}
+_LOADED: dict[Path, list[tuple[Registry, Plugin]]] = {}
 
 
 def load_support_plugin(file: Path) -> None:
@@ -35,11 +35,11 @@ def load_support_plugin(file: Path) -> None:
 
     Later it is registered only: each loading compares all functions of the process before and after.
     """
-    if file not in _LOADED or any(_is_replaced(cls) for _, _, cls in _LOADED[file]):
+    if file not in _LOADED or any(_is_replaced(plugin.get()) for _, plugin in _LOADED[file]):
         words = [entry.split() for entry in load_plugin(file)]
-        _LOADED[file] = [(_REGISTRIES[kind], name, _REGISTRIES[kind].get(name)) for kind, name in words]
-    for registry, name, cls in _LOADED[file]:
-        registry.add(name, cls, str(file))
+        _LOADED[file] = [(_REGISTRIES[kind], _REGISTRIES[kind].plugin(name)) for kind, name in words]
+    for registry, plugin in _LOADED[file]:
+        registry._scan()[plugin.name] = plugin
 
 
 def _is_replaced(cls: type) -> bool:

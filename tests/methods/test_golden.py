@@ -55,7 +55,7 @@ SLOW = {
     "vat_resnet50_pascal_256": "takes minutes",
 }
 """Files that are compared in the slow tests alone, and why."""
-VOTE = "the harness votes on five supports: test_hsnet.py::test_the_vote_follows_the_reference"
+VOTE = "the harness votes: test_hsnet.py::test_votes_count_relative_to_the_most_voted_pixel_of_each_query"
 ONE_SHOT = {
     "aaformer_resnet50_233": "vectors, priors and tokens of five supports are joined as in CyCTR: "
     "cyctr/test_cyctr.py::test_variants_and_losses_equal_the_reference",

@@ -13,6 +13,7 @@ from fssbench.methods.layers.feature_maps import mask_features
 from undrawn_weights import load_undrawn
 
 import fssbench
+from fssbench.contracts.prediction import vote_on_masks
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,14 @@ def test_the_vote_follows_the_reference(tiny: Callable[..., Any], episodes: Any)
     for b in range(2):
         expected = votes[b] / max(int(votes[b].max()), 1) >= 0.5
         assert torch.equal(method.segment(query, support, mask)[b], expected)
+
+
+def test_votes_count_relative_to_the_most_voted_pixel_of_each_query() -> None:
+    """Of five masks: four cells with 0 to 3 votes in one query, and with 1, 2, 5 and 0 in the other."""
+    wanted = torch.tensor([[0, 1, 2, 3], [1, 2, 5, 0]])
+    masks = [(wanted > k)[:, None] for k in range(5)]
+    result = vote_on_masks(masks)
+    assert result[:, 0].tolist() == [[False, False, True, True], [False, False, True, False]]
 
 
 def test_names_of_the_authors_checkpoints_are_our_own() -> None:

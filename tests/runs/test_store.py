@@ -246,17 +246,17 @@ def test_a_session_keeps_its_line_and_what_other_versions_wrote(tmp_path):
     assert session.changed(shard="part").as_line() == line.replace(b"}", b', "shard": "part"}')
 
 
-def test_hundred_thousand_records_are_read_fast_enough(tmp_path):
+def test_many_records_are_read_fast_enough(tmp_path):
     import time
 
     log = tmp_path / "episodes.jsonl"
     log.write_bytes(
-        b"".join(EpisodeRecord(i, 3, (160_000, i), (160_000, i), 9).line() for i in range(100_000))
+        b"".join(EpisodeRecord(i, 3, (160_000, i), (160_000, i), 9).line() for i in range(25_000))
     )
-    assert log.stat().st_size < 25e6
+    assert log.stat().st_size < 25e6 / 4
     started = time.process_time()
-    assert len(read_records(log)[0]) == 100_000
-    assert time.process_time() - started < 5
+    assert len(read_records(log)[0]) == 25_000
+    assert time.process_time() - started < 5 / 4  # 5 s per 100,000
 
 
 class Store(RuleBasedStateMachine):

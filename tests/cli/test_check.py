@@ -3,14 +3,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from command import run_command
 from places import TEMPLATES
+from processes import Started
 
 METHOD, REPORTER = ((TEMPLATES / f"{kind}.py").read_text() for kind in ("method", "reporter"))
 
@@ -113,17 +112,12 @@ def test_progress_is_shown_on_a_terminal_alone(tmp_path: Path) -> None:
     piped = check(tmp_path, "lines.py")
     assert "writes_files" not in piped.stderr
     terminal, end = pty.openpty()
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "fssbench", "check", "lines.py"],
-        stdout=subprocess.PIPE,
-        stderr=end,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
-    )
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    done = Started(["check", "lines.py"], tmp_path, environment, terminal=os.ttyname(end))
+    out, _ = done.communicate()
     os.close(end)
     shown = os.read(terminal, 1 << 16).decode()
     os.close(terminal)
     assert done.returncode == 0
     assert "2/2" in shown
-    assert done.stdout.decode() == piped.stdout
+    assert out == piped.stdout

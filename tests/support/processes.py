@@ -24,10 +24,10 @@ import json, os, signal, sys
 import fssbench.cli
 {imports}
 
-def run(words, folder, environment, files):
+def run(words, folder, environment, out, err):
     os.chdir(folder)
-    for stream, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(f"{{files}}/{{name}}", os.O_WRONLY | os.O_CREAT), stream)
+    for stream, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOCTTY), stream)
     sys.stdin = open(os.devnull)
     os.dup2(sys.stdin.fileno(), 0)
     os.environ.clear()
@@ -59,7 +59,7 @@ for line in sys.stdin:
         sys.stdout.flush()
         sys.stderr.flush()
         if "torch" in sys.modules:
-            open(f"{{given[-1]}}/torch", "w").close()
+            open(os.path.join(os.path.dirname(given[3]), "torch"), "w").close()
         os._exit(code)
 """
 
@@ -76,7 +76,15 @@ class Done:
 
 
 class Started:
-    """A command that runs in a fresh process, used like a `Popen`."""
+    """A command that runs in a fresh process, used like a `Popen`.
+
+    Args:
+        words: its words, without `fssbench`.
+        folder: where it runs.
+        environment: its variables.
+        torch: let it begin with torch imported.
+        terminal: path of a terminal that is its standard error.
+    """
 
     returncode: int | None = None
     """Exit status once the command has ended, negative if a signal ended it."""
@@ -84,11 +92,19 @@ class Started:
     """Whether torch was imported when it ended."""
 
     def __init__(
-        self, words: Sequence[object], folder: Path, environment: Mapping[str, str], *, torch: bool = True
+        self,
+        words: Sequence[object],
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        torch: bool = True,
+        terminal: str = "",
     ) -> None:
         self._files = TemporaryDirectory()
         self._parent = _find_parent(torch)
-        given = [[str(word) for word in words], str(folder), dict(environment), self._files.name]
+        out, err = (f"{self._files.name}/{name}" for name in ("out", "err"))
+        Path(err).touch()
+        given = [[str(word) for word in words], str(folder), dict(environment), out, terminal or err]
         self.pid = self._ask(given)
 
     def send_signal(self, number: int) -> None:

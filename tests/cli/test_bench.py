@@ -115,8 +115,8 @@ def test_plain_compares_an_evaluation_with_the_plain_loop(tmp_path, null):
     assert answer.exit_code == 0, answer.output
     rows = null.parse_json_lines(answer.stdout)
     assert [(row["method"], row["shot"], row["episodes"]) for row in rows] == [
-        ("linear", 1, 24),
-        ("linear", 3, 24),
+        ("one-convolution", 1, 24),
+        ("one-convolution", 3, 24),
     ]
     for row in rows:
         assert row["different_pixels"] == 0

@@ -104,7 +104,7 @@ def run_below(null: Any, folder: Path) -> None:
     folder.mkdir()
     words = (
         *("run", "--plugin", NULL_PLUGIN, "-m", "null", "-b", "nulldata"),
-        *("-k", "1", "--episodes", "2", "-q", "--data", null.data, "-o", folder / "runs"),
+        *("-k", "1", "--episodes", "2", "--size", "64", "-q", "--data", null.data, "-o", folder / "runs"),
     )
     for _ in range(2):
         done = run_command(*words)

@@ -8,7 +8,27 @@ from torch import Tensor
 
 _LIMIT = 100_000_000
 """Numbers that are kept: those of one or two files."""
-_KEPT: dict[tuple[str, str, tuple[int, ...], str], Tensor] = {}
+
+
+class _Kept:
+    """Weights that were drawn last, by recipe, name, shape and salt."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, str, tuple[int, ...], str], Tensor] = {}
+        self._numbers = 0
+
+    def read(self, draw: Callable[..., Tensor], name: str, shape: tuple[int, ...], salt: str) -> Tensor:
+        """Return the values of a weight, drawn if they are not kept."""
+        key = draw.__module__, name, shape, salt
+        if key not in self._values:
+            self._values[key] = draw(name, shape, salt)
+            self._numbers += self._values[key].numel()
+            while self._numbers > _LIMIT and len(self._values) > 1:
+                self._numbers -= self._values.pop(next(iter(self._values))).numel()
+        return self._values[key]
+
+
+_KEPT = _Kept()
 
 
 def read_values(draw: Callable[..., Tensor], name: str, shape: tuple[int, ...], salt: str) -> Tensor:
@@ -20,8 +40,4 @@ def read_values(draw: Callable[..., Tensor], name: str, shape: tuple[int, ...], 
         shape: its shape.
         salt: the file's.
     """
-    key = draw.__module__, name, shape, salt
-    _KEPT[key] = _KEPT.pop(key) if key in _KEPT else draw(name, shape, salt)
-    while sum(value.numel() for value in _KEPT.values()) > _LIMIT and len(_KEPT) > 1:
-        del _KEPT[next(iter(_KEPT))]
-    return _KEPT[key]
+    return _KEPT.read(draw, name, shape, salt)

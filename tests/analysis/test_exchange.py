@@ -117,9 +117,9 @@ def test_estimates_change_no_p_of_folds_that_share_a_plan_and_of_many_draws(tabl
         table.make_run(m, skill=s, episodes=40, classes=2) for m, s in (("a", 0.61), ("b", 0.6), ("c", 0.612))
     )
     couples = [[(a, b), (a, b)], [(b, c), (b, c)], [(a, c), (b, c)]]
-    p = exchange_p(couples, draws=2500, seed=5)
-    assert p[:2] == [plain_exchange_p(x, y, draws=2500, seed=5) for x, y in ((a, b), (b, c))]
-    assert p[2] == exchange_p(couples[2:], draws=2500, seed=5)[0]
+    p = exchange_p(couples, draws=1500, seed=5)
+    assert p[:2] == [plain_exchange_p(x, y, draws=1500, seed=5) for x, y in ((a, b), (b, c))]
+    assert p[2] == exchange_p(couples[2:], draws=1500, seed=5)[0]
     assert exchange_p([[]], draws=9, seed=0) == [1.0]
 
 

@@ -24,7 +24,7 @@ MOST = {"list": 1.3, "compare": 4.0, "report": 16.0, "list of 500": 2.2, "compar
 
 def test_results_are_written_without_holding_the_file_in_memory(tmp_path: Path) -> None:
     results = make_results()
-    results = replace(results, runs=results.runs[:1] * 200, cells=())
+    results = replace(results, runs=results.runs[:1] * 80, cells=())
     path = tmp_path / "results.json"
     write_results(results, path)  # what is imported or cached once does not count
     tracemalloc.start()

@@ -72,4 +72,4 @@ def register_small_backbone() -> str:
 
 def check_on_small_backbone(cls: type[Method]) -> list[CheckResult]:
     """Check a method class against the contract, on the small backbone if it takes one."""
-    return check_method(cls, register_small_backbone() if cls.needs_backbone else None)
+    return check_method(cls, register_small_backbone() if cls.needs_backbone else None, size=48)

@@ -34,7 +34,8 @@ def list_caught_names(node: ast.Try | ast.With) -> set[str]:
 
 def find_readers(path: Path) -> Iterator[tuple[str, set[str]]]:
     """Find the blocks that call `json.loads` and catch ValueError: their place and all that they catch."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    text = path.read_text()
+    for node in ast.walk(ast.parse(text)) if "loads" in text else ():
         if isinstance(node, ast.Try | ast.With):
             calls = (
                 ast.unparse(n.func) for part in node.body for n in ast.walk(part) if isinstance(n, ast.Call)

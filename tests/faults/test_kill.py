@@ -1,6 +1,6 @@
 """Processes really killed: at random moments, and at steps of a run, a resume and a merge.
 
-CI has one step of each kind, the night every step.
+CI kills after one change of each kind, the night before every step.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ def test_two_hundred_kills_at_random_moments(null):
 
 
 def kill_at_steps(null, every, work, check, prepare=lambda out: None) -> int:
-    """Kill `work(out)` before one step of each kind, or before every step; `check(out)` must always recover.
+    """Kill `work(out)` after one change of each kind, or before every step; `check(out)` must always recover.
 
     Returns:
         The number of kills.
     """
-    out, kinds_file = null.folder / "undisturbed", null.folder / "kinds.json"
+    out, changes_file = null.folder / "undisturbed", null.folder / "changes.json"
     prepare(out)
-    child = null.fork(lambda: record_steps(lambda: work(out), kinds_file))
+    child = null.fork(lambda: record_steps(lambda: work(out), changes_file))
     assert child.wait() == 0, child.message
-    kinds = json.loads(kinds_file.read_text())
-    steps = range(1, len(kinds) + 1) if every else choose_steps(kinds)
+    changes = json.loads(changes_file.read_text())
+    steps = range(1, len(changes) + 1) if every else choose_steps(changes)
     for step in steps:
         out = null.folder / f"step{step}"
         prepare(out)
@@ -74,7 +74,7 @@ def kill_at_steps(null, every, work, check, prepare=lambda out: None) -> int:
             work(out)
 
         child = null.fork(doomed)
-        assert child.wait() == -signal.SIGKILL, f"step {step}, {kinds[step - 1]}: {child.message}"
+        assert child.wait() == -signal.SIGKILL, f"step {step}, {changes[step - 2]}: {child.message}"
         check(out)
         shutil.rmtree(out, ignore_errors=True)
     return len(steps)

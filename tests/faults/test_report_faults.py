@@ -75,11 +75,11 @@ def test_a_kill_before_a_step_leaves_whole_files_and_the_next_report_cleans_up(
     assert list(left.glob(".writing-*/0/*")), "nothing is left that the next process has to remove"
     out.mkdir()
     restore()
-    child = null.fork(lambda: record_steps(lambda: write_new(out), tmp_path / "kinds.json"))
+    child = null.fork(lambda: record_steps(lambda: write_new(out), tmp_path / "changes.json"))
     assert child.wait() == 0, child.message
-    kinds = json.loads((tmp_path / "kinds.json").read_text())
+    changes = json.loads((tmp_path / "changes.json").read_text())
     mixed = 0
-    for step in range(1, len(kinds) + 1) if every else choose_steps(kinds):
+    for step in range(1, len(changes) + 1) if every else choose_steps(changes):
         restore()
         kill_before(step)
         texts = {name: text for name, text in read_texts(out).items() if not name.startswith(".writing-")}

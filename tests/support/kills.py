@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -31,37 +32,44 @@ def die_before(step: int) -> None:
 def record_steps(work: Callable[[], object], file: Path) -> None:
     """In this process, do the work, and write into a file what its calls are that can change a file.
 
-    A call is described by its name and by the kind of the file that it changes, which is its suffix.
+    A call is described by its name and by the file that it changes.  Files that are written beside their place have
+    one name.  The text is empty for a call after which a later process sees the same files as before.
     """
-    kinds: list[str] = []
+    changes: list[str] = []
     handles: dict[int, str] = {}
 
-    def note(call: str, target: Any) -> None:
-        name = handles.get(target, "") if isinstance(target, int) else Path(os.fsdecode(target)).name
-        kinds.append(f"{call} {Path(name).suffix or name}")
+    def note(call: str, *arguments: Any) -> None:
+        target = arguments[1] if call in {"replace", "rename"} else arguments[0]
+        name = handles.get(target, "") if isinstance(target, int) else _name_file(target)
+        only_read = call == "open" and not arguments[1] & os.O_CREAT
+        changes.append("" if only_read or call in {"fsync", "close"} else f"{call} {name}")
 
-    _hook(note, lambda handle, target: handles.update({handle: Path(os.fsdecode(target)).name}))
+    _hook(note, lambda handle, target: handles.update({handle: _name_file(target)}))
     work()
-    file.write_text(json.dumps(kinds))
+    file.write_text(json.dumps(changes))
 
 
-def choose_steps(kinds: Sequence[str]) -> list[int]:
-    """Choose one step of each kind, counted from 1."""
+def choose_steps(changes: Sequence[str]) -> list[int]:
+    """Choose the step after one change of each kind, counted from 1."""
     rng = random.Random(0)
-    return sorted(
-        rng.choice([step for step, other in enumerate(kinds, start=1) if other == kind])
-        for kind in dict.fromkeys(kinds)
-    )
+    kinds = dict.fromkeys(change for change in changes[:-1] if change)
+    places = {kind: [i for i, change in enumerate(changes[:-1]) if change == kind] for kind in kinds}
+    return sorted(rng.choice(each) + 2 for each in places.values())
+
+
+def _name_file(path: Any) -> str:
+    name = Path(os.fsdecode(path)).name
+    return ".partial" if name.endswith(".partial") else re.sub(r"\d+-\w+", "", name)
 
 
 def _hook(
-    before: Callable[[str, Any], None], opened: Callable[[int, Any], None] = lambda handle, target: None
+    before: Callable[..., None], opened: Callable[[int, Any], None] = lambda handle, target: None
 ) -> None:
-    """Call a function with the name and the target of each call that can change a file, and one after each `open`."""
+    """Call a function with each call that can change a file before it, and one with the handle after each `open`."""
 
     def hooked(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            before(name, arguments[0])
+            before(name, *arguments)
             result = original(*arguments, **options)
             if name == "open":
                 opened(result, arguments[0])

@@ -75,7 +75,10 @@ def drawn(suite: Path | str, mini: Path, **options: object) -> list[tuple[str, i
     return [(t.plan.benchmark.partition("@")[0], t.plan.fold, t.plan.shot) for t in checked.tasks]
 
 
-def test_a_request_draws_the_plans_of_a_suite_and_its_options_come_first(tmp_path: Path, mini: Path) -> None:
+def test_a_request_draws_the_plans_of_a_suite_and_its_options_come_first(
+    tmp_path: Path, mini: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a request makes its folder `runs`, to see that it can be written
     text = SUITE.replace('"own/shapes.toml",', '"pascal-to-isic2018:isic3",')
     path = write_benchmark(tmp_path / "suite.toml", text=text)
     assert drawn(path, mini) == [

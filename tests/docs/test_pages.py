@@ -22,6 +22,7 @@ from doc_shell import find_fssbench_words, parse_words, run_line
 from doc_things import THINGS
 from made_once import put_mini_into_cache
 from places import DOCS, ROOT
+from slow_tests import read_slow_tests
 
 from fssbench.efficiency import measure
 from fssbench.errors import FssbenchError
@@ -168,6 +169,27 @@ def _runs(page: DocPage, *hows: str) -> bool:
 @pytest.mark.parametrize("name", [name for name in WITH_BLOCKS if _runs(PAGES[name], "run", "exit")])
 def test_page_runs(name: str, place: Path, stand_ins: dict[str, str]) -> None:
     run_page(PAGES[name], place, stand_ins, slow=False)
+
+
+def list_options_that_run(page: DocPage) -> set[tuple[str, str]]:
+    """List the verbs that a page runs, each with every option that it gives, by the option's long name."""
+    options = set()
+    for block in page.blocks:
+        if block.language in SHELL and block.how in {"run", "exit"}:
+            for words in filter(None, map(find_fssbench_words, split_commands(block.text))):
+                names = {name: p.opts[-1] for p in parse_words(words).params for name in p.opts}
+                verb = " ".join(words[:2]) if words[0] == "data" else words[0]
+                options |= {(verb, names.get(word, "")) for word in words}
+    return options
+
+
+def test_pages_that_run_at_night_have_no_option_that_no_other_page_has() -> None:
+    cases = read_slow_tests()["tests/docs/test_pages.py"]
+    nightly = {case.partition("[")[2].rstrip("]") for case in cases}
+    by_page = {name: list_options_that_run(page) for name, page in PAGES.items()}
+    daily = set().union(*(options for name, options in by_page.items() if name not in nightly))
+    assert all(by_page[name] for name in nightly)
+    assert {name: by_page[name] - daily for name in nightly if by_page[name] - daily} == {}
 
 
 @pytest.mark.slow

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 from fssbench.api import Backbone
 from fssbench.loading.backbones import build_backbone
 
 
-@cache
+@lru_cache(maxsize=4)
 def share_network(name: str, layout: str | None = None) -> Backbone:
-    """Build a backbone with the weights of seed 0 once; a test that loads, hooks or changes one builds its own."""
+    """Build a backbone with the weights of seed 0, or return one of the last four that were built.
+
+    A test that loads, hooks or changes a network builds its own.
+    """
     return build_backbone(name, layout=layout)

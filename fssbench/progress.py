@@ -155,9 +155,8 @@ class NotebookBar(Display):
         bar = f'<progress value="{done}" max="{total}"></progress> {html.escape(text)}'
         bundle = {"text/plain": text, "text/html": bar}
         if self._output is None:
-            display = importlib.import_module(
-                "IPython.display"
-            ).display  # a notebook has it, fssbench needs it not
+            # a notebook has it, fssbench needs it not
+            display = importlib.import_module("IPython.display").display
             self._output = display(bundle, raw=True, display_id=True)
         else:
             self._output.update(bundle, raw=True)

@@ -142,9 +142,8 @@ def test_imports_inside_reports_go_downwards_only_and_figures_import_none_of_the
 def test_modules_import_in_no_circle() -> None:
     """Kahn's algorithm: take away modules that import nothing that is left, until none is left."""
     left = {name: {o for o in others if o in graph()} - {"fssbench"} for name, others in graph().items()}
-    del left[
-        "fssbench"
-    ]  # Python imports it before any other; it imports what it offers when that is first used
+    # Python imports it before any other; it imports what it offers when that is first used
+    del left["fssbench"]
     while ready := [name for name, others in left.items() if not others & left.keys()]:
         for name in ready:
             del left[name]

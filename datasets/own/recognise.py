@@ -269,9 +269,8 @@ def _choose_split(
                 "--split folder needs folders called train, val or test. Next: choose another rule"
             )
         named = {word for word in words if word}
-        tested = (
-            "test" if "test" in named else "val"
-        )  # as in COCO and VOC, whose test images have no public masks
+        # as in COCO and VOC, whose test images have no public masks
+        tested = "test" if "test" in named else "val"
         uses: list[Literal["train", "val", "test"] | None] = [
             "test" if word == tested else "val" if word == "val" else "train" for word in words
         ]

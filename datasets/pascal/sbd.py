@@ -156,9 +156,8 @@ def _load_mat_reader() -> Read:
             sound = label.ndim == 2 and label.size > 0 and label.dtype == np.uint8 and int(label.max()) <= 20
         except KeyboardInterrupt:
             raise
-        except (
-            Exception
-        ) as error:  # no memory for what it announces, or a damaged file: it may raise almost anything
+        # no memory for what it announces, or a damaged file: it may raise almost anything
+        except Exception as error:
             raise DataError(f"{path} is not a readable SBD file ({type(error).__name__}: {error})") from None
         if not sound:
             raise DataError(f"{path}: GTcls.Segmentation is not a map of labels 0..20 in 8 bits")

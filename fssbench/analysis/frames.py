@@ -387,9 +387,8 @@ def _join_texts(texts: Iterable[str]) -> str:
 
 
 def _make_table_of_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> DataFrame:
-    if (
-        not rows
-    ):  # most reports have no row about supports, and a type per empty column takes longer than the rest
+    if not rows:
+        # most reports have no row about supports, and a type per empty column takes longer than all else
         empty = {kind: _make_empty_column(kind) for kind in _TYPES}
         return _make_table(columns, {column.name: empty[column.kind] for column in columns})
     return _make_table(columns, {name: [row[name] for row in rows] for name in column_names(columns)})

@@ -302,9 +302,8 @@ def _divide_into_thirds(runs: Sequence[RunResult]) -> dict[int, int]:
     shared = reduce(np.intersect1d, (run.indices for run in runs))
     ious = np.stack([compute_episode_ious(run)[np.isin(run.indices, shared)] for run in runs])
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # an episode without a pixel in any answer and the truth
+        # an episode without a pixel in any answer and the truth
+        warnings.simplefilter("ignore", RuntimeWarning)
         means = np.nanmean(ious, axis=0)
     class_ids = runs[0].class_ids[np.isin(runs[0].indices, shared)]
     thirds: dict[int, int] = {}

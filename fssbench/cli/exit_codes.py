@@ -59,9 +59,8 @@ def run_program(command: Callable[[], object]) -> NoReturn:
     Args:
         command: raises `SystemExit` with the exit code.
     """
-    if (
-        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    ):  # a script's `command &`: `kill -INT` stops it all the same
+    # a script's `command &`: `kill -INT` stops it all the same
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         command()

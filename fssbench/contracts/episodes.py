@@ -107,9 +107,8 @@ class Plan(Sequence[Episode]):
     """Support sets per query.  The episodes of a query stand together; the first is that of a plan with one set."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "marks", tuple(map(parse_mark, self.marks))
-        )  # a plan made by hand may have texts
+        # a plan made by hand may have texts
+        object.__setattr__(self, "marks", tuple(map(parse_mark, self.marks)))
         if self.episodes:
             object.__setattr__(self, "episodes", self._adopt(self.episodes))
 

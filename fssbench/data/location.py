@@ -286,9 +286,8 @@ def _find_or_draw(cls: type[Dataset], root: Path) -> Path:
         return place
     try:
         with FileLock(root / f".{place.name}.lock"):
-            for rest in root.glob(
-                f".drawing-{place.name}-*"
-            ):  # left by a process that died; we hold the lock
+            # left by a process that died; we hold the lock
+            for rest in root.glob(f".drawing-{place.name}-*"):
                 shutil.rmtree(rest)
             if not place.is_dir():
                 partial = Path(tempfile.mkdtemp(prefix=f".drawing-{place.name}-", dir=root))

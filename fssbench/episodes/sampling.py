@@ -244,9 +244,8 @@ def _draw_counted(entries: Sequence[Entry], count: int, shot: int, name: str) ->
     digest = hashlib.sha256(f"{PROTOCOLS['fssbench']}|{name}".encode()).digest()
     key = np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
     words = np.random.Philox(key=key)
-    start = (
-        words.state
-    )  # of a generator that has drawn nothing; a new one per episode would take twice as long
+    # of a generator that has drawn nothing; a new one per episode would take twice as long
+    start = words.state
     for index in range(count):
         class_id = classes[index % len(classes)]
         start["state"]["counter"][3] = index  # the top word, so two episodes never share words

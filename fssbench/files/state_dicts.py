@@ -58,9 +58,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         return _unwrap_state(read_safetensors(path)[0], path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # about pickle protocols; torch refuses a file that it cannot read
+            # about pickle protocols; torch refuses a file that it cannot read
+            warnings.simplefilter("ignore")
             # the unpickler of weights_only knows tensors and plain containers, and nothing else
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types here; each means that the file is refused

@@ -31,9 +31,8 @@ def describe_pretraining(network: Backbone) -> str:
     if weights == BROUGHT:
         return UNKNOWN_CHECKPOINT
     digits = weights.removeprefix(_FILE) if weights.startswith(_FILE) else None
-    card: BackboneCard | None = getattr(
-        network, "card", None
-    )  # a network that is not registered may lack one
+    # a network that is not registered may lack one
+    card: BackboneCard | None = getattr(network, "card", None)
     if card is not None:
         for record in card.weights:
             if record.id == weights or (digits is not None and _is_same_hash(digits, record.sha256)):

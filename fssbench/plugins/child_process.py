@@ -264,9 +264,8 @@ def _serve(
             message = json.loads(channel.recv_bytes())
         except (EOFError, OSError):
             return
-        if (
-            first
-        ):  # the thread that made this process has ended now, so the signal is of the parent's main thread
+        # the thread that made this process has ended now, so the signal is of the parent's main thread
+        if first:
             _end_with_parent(parent)
             first = False
         try:

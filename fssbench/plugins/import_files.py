@@ -61,9 +61,8 @@ class PluginFolder:
     def own_name(self, name: str, importer: str) -> str | None:
         """Return the full name of the module of this folder that a plain name means; None if it means another."""
         top = name.partition(".")[0]
-        if (
-            top == "fssbench"
-        ):  # a plugin in the root of a clone has that folder beside it, and means this program
+        # a plugin in the root of a clone has that folder beside it, and means this program
+        if top == "fssbench":
             return None
         for package in self.searched:
             inside = package == self.package or f"{importer}.".startswith(f"{package}.")

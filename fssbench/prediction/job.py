@@ -182,9 +182,8 @@ class PredictionJob:
         for task in group:
             try:
                 pictures.append((task, read(task.key)))
-            except (
-                DataError
-            ) as error:  # the other images are segmented all the same; the exit code reports this one
+            # the other images are segmented all the same; the exit code reports this one
+            except DataError as error:
                 self._failed.append((str(task.file.path), str(error)))
         if not pictures:
             return

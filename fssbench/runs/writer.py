@@ -318,9 +318,8 @@ class RunWriter:
             ) from error
 
     def _release(self) -> None:
-        if (
-            _identify_file(self.path / ".lock") == self._locked
-        ):  # otherwise another process has made a new folder
+        # otherwise another process has made a new folder
+        if _identify_file(self.path / ".lock") == self._locked:
             with suppress(OSError):  # an old owner file of this host is replaced later
                 (self.path / ".owner.json").unlink(missing_ok=True)
         self._lock.release()

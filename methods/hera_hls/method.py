@@ -129,9 +129,8 @@ class HERAHLS(ImageMethod):
         for image, supports, masks in zip(query, support, support_mask, strict=True):
             maps = self._read_maps(image, supports, masks)
             logits.append(segment(maps, masks, self._choose(maps, masks)))
-        if (
-            len({each.shape for each in logits}) > 1
-        ):  # on a convolutional network, whose layers have several grids
+        # on a convolutional network, whose layers have several grids
+        if len({each.shape for each in logits}) > 1:
             logits = [resize(each, read_size(support_mask)) for each in logits]
         return torch.cat(logits)
 

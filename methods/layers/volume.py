@@ -57,9 +57,8 @@ def apply_over_query(layer: Layer, volume: Tensor) -> Tensor:
     batch, _, _, _, height, width = volume.shape
     planes = volume.permute(0, 4, 5, 2, 3, 1).flatten(0, 2)
     if volume.device.type == "cpu":
-        planes = (
-            planes.contiguous()
-        )  # for one episode `flatten` is a view, whose channels come first for convolutions
+        # for one episode `flatten` is a view, whose channels come first for convolutions
+        planes = planes.contiguous()
     out = torch.unflatten(_keep_gradient_layout(layer(planes.permute(0, 3, 1, 2))), 0, (batch, height, width))
     return out.permute(0, 3, 4, 5, 1, 2)
 

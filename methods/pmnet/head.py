@@ -95,9 +95,8 @@ def compute_coarse_map(affinities: Sequence[Tensor], mask: Tensor) -> Tensor:
     Returns:
         Share of foreground in each query cell, per channel, averaged over heads: (B, C, hq, wq).
     """
-    pairs = [
-        each.permute(0, 1, 3, 4, 5, 6, 2).flatten(4, 5) for each in affinities
-    ]  # (B, heads, hq, wq, M, C)
+    # (B, heads, hq, wq, M, C)
+    pairs = [each.permute(0, 1, 3, 4, 5, 6, 2).flatten(4, 5) for each in affinities]
     cells = mask.flatten(1)[:, None, None, None]
     rows = [  # of the query plane, one at a time, so that a processor finds its affinities in the cache
         torch.matmul(cells, (row[0] if len(row) == 1 else torch.cat(row, dim=3)).softmax(dim=3)).squeeze(3)

@@ -86,9 +86,8 @@ class StyleMemory(nn.Module):
 
     def load(self, style: Tensor) -> Tensor:
         """Load the remembered differences of similar styles: (B, 2C)."""
-        return (
-            self.address(style) @ self.differences.clone()
-        )  # `store` moves them before gradients are computed
+        # `store` moves them before gradients are computed
+        return self.address(style) @ self.differences.clone()
 
     @torch.no_grad()
     def store(self, style: Tensor) -> None:

@@ -54,9 +54,8 @@ def test_critical_difference_is_made_of_scipys_studentised_range(methods: int) -
 def test_critical_values_of_demsars_table_5a() -> None:
     printed = {2: 1.960, 3: 2.343, 4: 2.569, 5: 2.728, 6: 2.850, 7: 2.949, 8: 3.031, 9: 3.102, 10: 3.164}
     for k, q in printed.items():
-        assert compute_critical_difference(k, 1) / np.sqrt(k * (k + 1) / 6) == pytest.approx(
-            q, abs=1e-3
-        )  # he truncates
+        # he truncates
+        assert compute_critical_difference(k, 1) / np.sqrt(k * (k + 1) / 6) == pytest.approx(q, abs=1e-3)
 
 
 def test_groups_by_hand() -> None:

@@ -112,9 +112,8 @@ def test_whole_traceback_is_shown_on_demand(
     monkeypatch.setenv("FSSBENCH_DEBUG", "1")
     given = ("check", plugin) if arguments[0] == "check" else (*arguments, "--plugin", plugin)
     done = run_command(*given)
-    shown = (
-        done.stderr + capfd.readouterr().err
-    )  # bench measures in a child, which writes to the real standard error
+    # bench measures in a child, which writes to the real standard error
+    shown = done.stderr + capfd.readouterr().err
     assert "in fail_at" in shown
     assert "in raise_error" in shown
     if arguments[0] != "check":  # where each check that fails shows its own

@@ -432,9 +432,8 @@ def test_secrets_of_the_command_line_and_the_environment_are_kept_out(null):
     manifests = [json.loads((path / "manifest.json").read_text()) for path in find_run_folders(runs)]
     assert len(manifests) == 2
     assert all(manifest["context"]["arguments"][:3] == ["run", "-m", "null"] for manifest in manifests)
-    assert "api_key=[hidden]" in str(
-        manifests
-    )  # so the setting itself was passed, and is shown without its value
+    # so the setting itself was passed, and is shown without its value
+    assert "api_key=[hidden]" in str(manifests)
 
 
 def test_a_secret_is_in_no_error_message(run, null):

@@ -381,9 +381,8 @@ def test_the_global_generators_are_left_alone() -> None:
 @pytest.mark.parametrize("name", list_benchmark_names())
 def test_every_benchmark_has_a_plan_on_the_miniature(name: str, protocol: str, mini: Path) -> None:
     resolved = find_benchmark(name)
-    shot = (
-        5 if protocol == "fssbench" else 1
-    )  # the published way draws with replacement: any number is possible
+    # the published way draws with replacement: any number is possible
+    shot = 5 if protocol == "fssbench" else 1
     for fold in range(len(resolved.folds)):
         made = plan(name, fold=fold, shot=shot, protocol=protocol, data=mini)
         assert len(made) == resolved.benchmark.episodes

@@ -32,9 +32,8 @@ def test_replays_give_the_counts_of_calls(null, monkeypatch, shot):
     (called,) = null.run("called", plan)
     replay_on_the_processor(monkeypatch)
     (replayed,) = null.run("replayed", plan, replay=True)
-    assert (
-        FakeRecording.replays == 12
-    )  # one that compares the recording, and one for each episode after the first
+    # one that compares the recording, and one for each episode after the first
+    assert FakeRecording.replays == 12
     assert null.read_results(replayed.path) == null.read_results(called.path)
     assert replayed.computed == 12
 
@@ -160,9 +159,8 @@ def test_a_recorded_network_gives_maps_that_stay():
     images = [torch.full((1, 3, 4, 4), float(i)) for i in range(5)]
     maps = [recorded(each, ("whole",))["whole"] for each in images]
     assert [m.unique().tolist() for m in maps] == [[0.0], [2.0], [4.0], [6.0], [8.0]]
-    assert (
-        FakeRecording.replays == 4
-    )  # one compares the recording; the first two images are computed by calls
+    # one compares the recording; the first two images are computed by calls
+    assert FakeRecording.replays == 4
     recorded(torch.zeros(1, 3, 6, 6), ("whole",))
     assert FakeRecording.replays == 4
 

@@ -109,9 +109,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]
               "config": {"width": 4}, "manifest": {"steps": 3, "classes": [1], "recipe": {"lr": 0.1}}}  # fmt: skip
 
     def write_manifest(content: Any) -> None:
-        if isinstance(content, dict) and isinstance(
-            content.get("block"), dict
-        ):  # a seal can be computed again
+        # a seal can be computed again
+        if isinstance(content, dict) and isinstance(content.get("block"), dict):
             with contextlib.suppress(ValueError, TypeError):
                 content["identity"] = digest(content["block"])
         (run / "manifest.json").write_text(json.dumps(content))

@@ -83,9 +83,8 @@ def load() -> Callable[..., Method]:
         method = fssbench.load_method(
             name, device=device, untrained=True, **backbone, **{**SMALL.get(name, {}), **config}
         )
-        if (
-            name == "aaformer"
-        ):  # else its agents are equal but for rounding, and which of them is nearest is noise
+        # else its agents are equal but for rounding, and which of them is nearest is noise
+        if name == "aaformer":
             with torch.no_grad():
                 method.get_parameter("supp_merge_feat.0.weight").mul_(30)
         return method

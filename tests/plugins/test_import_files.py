@@ -75,9 +75,8 @@ def test_a_helper_package_and_its_modules(tmp_path: Path, write_method: Any) -> 
     write_method(tmp_path / "mine.py", top=top)
     (tmp_path / "nets" / "deep").mkdir(parents=True)
     (tmp_path / "nets" / "__init__.py").write_text("")
-    (tmp_path / "nets" / "deep" / "block.py").write_text(
-        "import common; A = common.A"
-    )  # deep has no __init__
+    # deep has no __init__
+    (tmp_path / "nets" / "deep" / "block.py").write_text("import common; A = common.A")
     (tmp_path / "nets" / "deep" / "other.py").write_text("from .block import A; B = A * 10")
     (tmp_path / "common.py").write_text("A = 1")
     load_plugin(tmp_path / "mine.py")

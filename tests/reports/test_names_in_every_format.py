@@ -87,9 +87,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("names")
     measure(root / "runs", *((block, context) for block, context, _ in (OTHERS[0], OTHERS[1], OTHERS[7])))
     plan = make_plan("pascal-to-isic2018:isic1", 0, 1, 40)
-    write_run(
-        root / "runs", plan, "panet", block={"source_sha256": "1" * 64, "seed": 1}
-    )  # a second seed for both
+    # a second seed for both
+    write_run(root / "runs", plan, "panet", block={"source_sha256": "1" * 64, "seed": 1})
     arguments = ["report", str(root / "runs"), "-o", str(root / "report"), "--resamples", "50"]
     formats = "html,markdown,latex,csv,json,leaderboard"
     done = CliRunner().invoke(main, [*arguments, "--format", formats, "--style", "paper"])

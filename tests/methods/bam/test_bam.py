@@ -89,9 +89,8 @@ def test_maps_and_losses_equal_the_reference(golden: Callable[[str], Any]) -> No
     assert base_loss == pytest.approx(float(reference.file["loss_base"]), rel=1e-4)
 
     distances = method._measure_distances(*features)
-    assert torch.allclose(
-        weigh_shots(method.kshot_rw, distances), torch.full((1, 5), 0.2)
-    )  # a file of one support
+    # a file of one support
+    assert torch.allclose(weigh_shots(method.kshot_rw, distances), torch.full((1, 5), 0.2))
     extra = zip(reference.file["names_5shot_extra"], reference.file["shapes_5shot_extra"], strict=True)
     hidden = {str(name): str(shape) for name, shape in extra}
     for width, entries in ((2, hidden), (0, {f"{SHOTS}weight": "5,5,1,1"})):

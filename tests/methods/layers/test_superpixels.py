@@ -26,9 +26,8 @@ def seeds_by_definition(mask: Mask, most: int) -> list[tuple[int, int]]:
     y, x = np.indices(box.shape)
     seeds = []
     for _ in range(count):
-        outside = (
-            np.argwhere(~box) if not box.all() else np.array([[-1, 0]])
-        )  # as scipy does, and so the reference
+        # as scipy does, and so the reference
+        outside = np.argwhere(~box) if not box.all() else np.array([[-1, 0]])
         squares = np.stack([(y - row) ** 2 + (x - column) ** 2 for row, column in outside]).min(axis=0)
         row, column = (int(n) for n in np.argwhere(squares == squares.max())[0])
         box[row, column] = False

@@ -193,6 +193,13 @@ def _own_cache(
         shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _plugins_of_a_file() -> Iterator[None]:
+    """A plugin that the fixtures of one file load is not there in the next."""
+    with plugins_restored():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_plugins() -> Iterator[None]:
     """A plugin that one test loads is not there in the next."""

@@ -71,6 +71,7 @@ def build_site(folder: Path, *, search: bool) -> list[str]:
     """
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
+    from mkdocs.utils.yaml import yaml_load
 
     def refuse(*_: object) -> None:
         raise _Refused
@@ -85,9 +86,10 @@ def build_site(folder: Path, *, search: bool) -> list[str]:
         handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
         logging.getLogger("mkdocs").addHandler(handler)
         try:
-            config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder / "site"))
-            if not search:
-                del config.plugins["material/search"]
+            plugins = yaml_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["plugins"]
+            kept = [each for each in plugins if search or each != "search"]
+            config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder / "site"), plugins=kept)
+            assert ("material/search" in config.plugins) is search
             config.plugins.on_startup(command="build", dirty=False)
             build(config)
         finally:

@@ -317,11 +317,8 @@ def write_reports(
                 report.broken[name] = paths
                 output.drop_part(number)
             else:
-                files = tuple(map(output.locate, paths))
-                report.files += files
-                output.retire(
-                    {output.folder / each for each in selection.reporters[name].sometimes} - {*files}
-                )
+                report.files += tuple(map(output.locate, paths))
+                output.retire(selection.reporters[name].sometimes)
     return report
 
 

@@ -12,7 +12,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -62,9 +62,9 @@ class StagedOutput:
             return path
         return self.folder.joinpath(*parts[1:])
 
-    def retire(self, targets: set[Path]) -> None:
-        """Remove earlier files when the new ones are published, because nothing replaces them."""
-        self._retired |= targets
+    def retire(self, names: Iterable[str]) -> None:
+        """Remove earlier files of these names when the new ones are published, unless a new one replaces them."""
+        self._retired |= {self.folder / name for name in names}
 
     def make_error(self, error: OSError) -> DataError:
         """Make the error of a failed write; it names the file that was written last."""

@@ -8,18 +8,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _FILLS = {
-    "uniform_",
-    "normal_",
-    "erfinv_",
-    "mul_",
-    "div_",
-    "add_",
-    "clamp_",
-    "fill_",
-    "zero_",
-    "trunc_normal_",
+    *("uniform_", "normal_", "trunc_normal_", "erfinv_", "mul_", "div_", "add_", "clamp_", "fill_", "zero_"),
+    *("kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"),
 }
-_FILLS |= {"kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"}
 _LARGE = 20_000
 """Values of a tensor; smaller ones may be read while a network is built."""
 

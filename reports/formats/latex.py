@@ -13,8 +13,7 @@ from fssbench.api import Reporter, Results
 from ..content.analysis import analyse
 from ..content.model import Entry, build_report
 from ..content.tex import LatexCode, escape, open_tex_templates
-from ..sections.difficulty import make_strata_tables
-from ..sections.sensitivity import make_sensitivity_lines, make_support_choice_lines
+from ..sections.details import make_detail_tables
 
 
 class LatexReporter(Reporter):
@@ -65,13 +64,8 @@ def _render_report(results: Results) -> str:
 
 def _render_details(results: Results) -> str:
     """Return the tables of strata and of supports; empty text if there are none."""
-    report, analysis = build_report(results), analyse(results)
-    legend = {mark.kind: mark for mark in report.legend}
-    tables = {
-        "strata_tables": make_strata_tables(analysis, legend),
-        "support_choices": make_support_choice_lines(analysis, legend),
-        "sensitivity": make_sensitivity_lines(analysis, legend),
-    }
+    report = build_report(results)
+    tables = make_detail_tables(analyse(results), {mark.kind: mark for mark in report.legend})
     if not any(tables.values()):
         return ""
     return _open_templates().get_template("details.tex.j2").render(legend=report.legend, **tables)

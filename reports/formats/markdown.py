@@ -14,8 +14,7 @@ from fssbench.api import Reporter, Results
 from ..content.analysis import analyse
 from ..content.model import Entry, build_report
 from ..content.templates import open_templates
-from ..sections.difficulty import make_strata_tables
-from ..sections.sensitivity import make_sensitivity_lines, make_support_choice_lines
+from ..sections.details import make_detail_tables
 
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -52,9 +51,7 @@ class MarkdownReporter(Reporter):
         template = _open_markdown_templates().get_template("report.md.j2")
         text = template.render(
             report=report,
-            strata_tables=make_strata_tables(analysis, legend),
-            sensitivity=make_sensitivity_lines(analysis, legend),
-            support_choices=make_support_choice_lines(analysis, legend),
+            **make_detail_tables(analysis, legend),
         )
         target.write_text(
             text,

@@ -19,9 +19,10 @@ from fssbench.data.picture_names import Pictures
 from fssbench.data.reader import Target
 from fssbench.errors import PluginError
 from fssbench.evaluation.batches import select_batch
+from fssbench.evaluation.given import Given
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.method_call import finish_work_on, segment_episodes
-from fssbench.evaluation.method_run import Given, MethodRun
+from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.settings import Settings
 from fssbench.evaluation.stacked_inputs import StackedInputs
 from fssbench.evaluation.weights_guard import WeightsGuard

@@ -7,13 +7,12 @@ import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.datasets import Dataset
@@ -23,6 +22,7 @@ from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.picture_names import Pictures
 from fssbench.data.reader import Target
 from fssbench.errors import FssbenchError, PluginError, RunFolderError
+from fssbench.evaluation.given import Given
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.inspected import InspectedEpisode
 from fssbench.evaluation.isolated_method import IsolatedMethod, runs_apart
@@ -48,32 +48,6 @@ from fssbench.runs.support_sizes import read_support_sizes, write_support_sizes
 from fssbench.runs.writer import RunWriter
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Given:
-    """Input of a method for one episode, and the ground truth of its query."""
-
-    episode: Episode
-    query: Any
-    support: Any
-    support_mask: Tensor
-    target: Target
-    seconds: float
-    """Time that the inputs took."""
-    precision: Precision = "float32"
-    """Precision of the prediction."""
-
-    @property
-    def tensors(self) -> tuple[Any, Any, Tensor]:
-        """Query, supports and masks of the supports, as the method reads them."""
-        return self.query, self.support, self.support_mask
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the mask that it is to give."""
-        height, width = self.target.foreground.shape
-        return int(height), int(width)
 
 
 class MethodRun:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -289,41 +288,12 @@ def _construct(cls: type[Method], settings: MethodConfig, backbone: Backbone | N
         try:
             what = f"method {cls.card.name!r}"
             with ExitStack() as stack:
-                if _has_code_for_construction(cls):
+                if not cls.__module__.startswith("fssbench."):
                     stack.enter_context(numbers_kept(f"{what}: its `__init__`"))
                 stack.enter_context(plugin_call(f"{what} cannot be built with {settings!r}:"))
                 return cls(settings, backbone)
         finally:
             drop_aliases()
-
-
-def _has_code_for_construction(cls: type[Method]) -> bool:
-    """Return whether code of an author may run while a method is built: an `__init__`, or a property that is read."""
-    if _is_ours(type(cls)):
-        own = (vars(each) for each in cls.__mro__ if not _is_ours(each))
-        return any(_may_run(name, value) for names in own for name, value in names.items())
-    return True
-
-
-def _is_ours(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] in {"fssbench", "torch", "abc", "builtins"}
-
-
-def _may_run(name: str, value: object) -> bool:
-    if name.startswith("__"):
-        return name not in _NAMES_WITHOUT_CODE
-    return hasattr(type(value), "__get__") and not isinstance(
-        value, FunctionType | classmethod | staticmethod
-    )
-
-
-_NAMES_WITHOUT_CODE = frozenset(
-    {
-        *("__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__"),
-        *("__abstractmethods__", "__parameters__", "__firstlineno__", "__static_attributes__"),
-    }
-)
-"""Names that Python itself puts into a class."""
 
 
 def require_device(name: str) -> torch.device:

@@ -151,16 +151,6 @@ def test_a_construction_that_changes_the_numbers_of_others_is_refused(
         torch.set_default_dtype(torch.float32)
 
 
-def test_a_construction_without_code_of_the_author_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_what: str) -> None:
-        raise AssertionError
-
-    monkeypatch.setattr("fssbench.loading.load.numbers_kept", refuse)
-    assert isinstance(load_method(Changes), Changes)
-    with pytest.raises(AssertionError):
-        load_method(Pixels, untrained=True)
-
-
 def toy(**options: Any) -> Toy:
     method = load_method(Toy, weights="random", **options)
     assert isinstance(method, Toy)

@@ -59,7 +59,8 @@ def _make_label(identifier: str) -> str:
 
 
 def _render_report(results: Results) -> str:
-    return _open_templates().get_template("report.tex.j2").render(report=build_report(results))
+    report = build_report(results)
+    return _open_templates().get_template("report.tex.j2").render(report=report, legend=report.legend)
 
 
 def _render_details(results: Results) -> str:
@@ -78,5 +79,4 @@ def _open_templates() -> Environment:
     templates.filters["number"] = lambda entry: LatexCode(write_number(entry))
     templates.filters["label"] = lambda text: LatexCode(_make_label(text))
     templates.filters["columns"] = lambda columns: LatexCode("r" * len(columns))
-    templates.filters["code"] = LatexCode
     return templates

@@ -8,27 +8,8 @@ from torch import Tensor
 
 _LIMIT = 100_000_000
 """Numbers that are kept: those of one or two files."""
-
-
-class _Kept:
-    """Weights that were drawn last, by recipe, name, shape and salt."""
-
-    def __init__(self) -> None:
-        self._values: dict[tuple[str, str, tuple[int, ...], str], Tensor] = {}
-        self._numbers = 0
-
-    def read(self, draw: Callable[..., Tensor], name: str, shape: tuple[int, ...], salt: str) -> Tensor:
-        """Return the values of a weight, drawn if they are not kept."""
-        key = draw.__module__, name, shape, salt
-        if key not in self._values:
-            self._values[key] = draw(name, shape, salt)
-            self._numbers += self._values[key].numel()
-            while self._numbers > _LIMIT and len(self._values) > 1:
-                self._numbers -= self._values.pop(next(iter(self._values))).numel()
-        return self._values[key]
-
-
-_KEPT = _Kept()
+_kept: dict[tuple[str, str, tuple[int, ...], str], Tensor] = {}
+"""Weights that were drawn last, by recipe, name, shape and salt."""
 
 
 def read_values(draw: Callable[..., Tensor], name: str, shape: tuple[int, ...], salt: str) -> Tensor:
@@ -40,4 +21,10 @@ def read_values(draw: Callable[..., Tensor], name: str, shape: tuple[int, ...], 
         shape: its shape.
         salt: the file's.
     """
-    return _KEPT.read(draw, name, shape, salt)
+    key = draw.__module__, name, shape, salt
+    if key not in _kept:
+        _kept[key] = draw(name, shape, salt)
+        numbers = sum(values.numel() for values in _kept.values())
+        while numbers > _LIMIT and len(_kept) > 1:
+            numbers -= _kept.pop(next(iter(_kept))).numel()
+    return _kept[key]

@@ -28,7 +28,19 @@ ORDER = (
     ),
     *("runs", "loading", "episodes", "drawing", "data", "benchmarks", "plugins"),
     *("evidence", "metrics", "contracts", "images", "progress", "markup"),
-    *("files", "lazy", "plural", "forks", "threads", "termination", "compat", "clone", "installed", "errors"),
+    *(
+        "files",
+        "lazy",
+        "plural",
+        "forks",
+        "threads",
+        "kept_memory",
+        "termination",
+        "compat",
+        "clone",
+        "installed",
+        "errors",
+    ),
 )
 """Packages and modules of `fssbench`, from the user to the ground.  Each may import what stands after it."""
 PLUGINS = {"methods", "datasets", "reports", "backbones", "templates"}

@@ -26,6 +26,7 @@ from fssbench.compat import require_torch
 from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.clean_text import shorten_middle
 from fssbench.files.secrets import hide_in_message
+from fssbench.kept_memory import freed_memory_kept
 from fssbench.termination import TERMINATED as TERMINATED, Terminated, handle_sigterm
 from fssbench.threads import let_threads_sleep, use_one_thread_per_product
 
@@ -96,6 +97,8 @@ class Verbs(click.Group):
             near = difflib.get_close_matches(name, VERBS, n=3, cutoff=0.5)
             meant = f" Did you mean {' or '.join(near)}?" if near else f" Verbs: {', '.join(VERBS)}."
             raise click.UsageError(f"unknown verb {name!r}.{meant}", ctx)
+        if name in SHARING_VERBS:
+            ctx.with_resource(freed_memory_kept())
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

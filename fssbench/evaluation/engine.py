@@ -28,7 +28,6 @@ from fssbench.evaluation.batches import choose_batch, explain_unbatched, order_b
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolation import generators_kept
-from fssbench.evaluation.kept_memory import freed_memory_kept
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.precision import exact_float32
 from fssbench.evaluation.probing import probe_supports
@@ -42,6 +41,7 @@ from fssbench.evaluation.settings import (
 )
 from fssbench.evaluation.walk import Watch, walk
 from fssbench.evaluation.weights_guard import WeightsGuard
+from fssbench.kept_memory import freed_memory_kept
 from fssbench.progress import Progress
 from fssbench.runs.identity import hash_plan_files
 from fssbench.runs.pictures import Thumbnails

@@ -1,4 +1,4 @@
-"""Freed memory that stays with the process while it evaluates."""
+"""Freed memory that stays with the process while it evaluates or compares."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import sys
 from typing import Any
 
 import pytest
+from command import run_command
 
-from fssbench.evaluation import kept_memory
-from fssbench.evaluation.kept_memory import freed_memory_kept
+from fssbench import kept_memory
+from fssbench.kept_memory import freed_memory_kept
 
 PROGRAM = """
 import resource
-from fssbench.evaluation.kept_memory import freed_memory_kept
+from fssbench.kept_memory import freed_memory_kept
 
 def count_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -48,3 +49,14 @@ def test_what_a_user_has_chosen_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     with freed_memory_kept():
         assert len(calls) == 2
     assert len(calls) == 4  # put back, and trimmed
+
+
+def test_verbs_that_draw_keep_it_until_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(
+        kept_memory, "_find_function", lambda name: lambda *given: calls.append((name, given))
+    )
+    assert run_command("env").exit_code == 0
+    assert not calls
+    assert run_command("list", "reporters").exit_code == 0
+    assert [name for name, _ in calls] == ["mallopt", "mallopt", "mallopt", "malloc_trim"]

@@ -40,8 +40,10 @@ Folds = Sequence[tuple[RunResult, RunResult]]
 """The runs of A and B for each fold, on the same episodes."""
 _Rows = NDArray[np.int64]
 _Floats = NDArray[np.float64]
-_TOGETHER = 1024
-"""Draws of which all couples are computed at once, so that their sums stay in a processor's cache; a multiple of 8."""
+_TOGETHER = 1 << 20
+"""Sums that are computed at once, for a number of draws and all couples, so that they stay in a processor's cache."""
+_FEWEST, _MOST = 256, 2048
+"""Fewest and most draws that are computed at once; multiples of 8."""
 _MOST_EXACT = 1 << 18
 """Numbers of one kind that are in memory while draws are computed exactly."""
 _ROUNDING = 1e-9
@@ -130,8 +132,11 @@ class _Family:
         )
         counts = [part.counts.astype(self._kind) for part in self._classes]
         reached = np.zeros(len(self._a), dtype=np.int64)
+        fitting = _TOGETHER // max(1, 2 * len(counts) * self._methods)
+        step = min(max(fitting, _FEWEST), _MOST) // 8 * 8
         for some in map_in_threads(
-            lambda start: self._count(start, counts, line), range(0, self._draws, _TOGETHER)
+            lambda start: self._count(slice(start, min(start + step, self._draws)), counts, line),
+            range(0, self._draws, step),
         ):
             reached += some
         return reached
@@ -141,11 +146,11 @@ class _Family:
         """Whether every class counts in the mean of every draw, so that differences can be estimated."""
         return all(part.always_there or not part.excluding for part in self._classes)
 
-    def _count(self, start: int, counts: Sequence[NDArray[Any]], line: _Line | None) -> NDArray[np.int64]:
-        """Count for each couple those of the draws from `start` on that reach the difference measured."""
-        draws = min(_TOGETHER, self._draws - start)
+    def _count(self, some: slice, counts: Sequence[NDArray[Any]], line: _Line | None) -> NDArray[np.int64]:
+        """Count for each couple those of some draws that reach the difference measured."""
+        draws = some.stop - some.start
         sums = np.empty((len(counts), 2, self._methods, draws), dtype=self._kind)
-        part = slice(start // 8, -(-(start + draws) // 8))
+        part = slice(some.start // 8, -(-some.stop // 8))
         for place, (one, own) in enumerate(zip(self._classes, counts, strict=True)):
             signs = unpack_signs(one.exchanged[:, part], self._kind)[:, :draws]
             np.matmul(own, signs, out=sums[place].reshape(-1, draws))
@@ -156,10 +161,10 @@ class _Family:
             reached, couple, draw = line.decide(sums, self._limits)
         most = max(1, _MOST_EXACT // max(1, len(counts)))
         for first in range(0, len(couple), most):
-            some, at = couple[first : first + most], draw[first : first + most]
-            a, b = self._a[some], self._b[some]
+            own, at = couple[first : first + most], draw[first : first + most]
+            a, b = self._a[own], self._b[own]
             gaps = self._compute_gaps(a, b, _subtract(sums, a, b, at))
-            reached += np.bincount(some[np.abs(gaps) >= self._limits[some]], minlength=len(reached))
+            reached += np.bincount(own[np.abs(gaps) >= self._limits[own]], minlength=len(reached))
         return reached
 
     def _compute_gaps(self, a: _Rows, b: _Rows, kept: _Floats) -> _Floats:
@@ -244,16 +249,19 @@ class _Line:
     """The linear estimate of every couple's difference, and what bounds its error.
 
     The difference of a class, without the last factor, is x points, and the factor differs from 1 by w**2 / (1 - w**2),
-    where w = |u| / U.  The sum of |x| w**2 over classes is at most |x| |w|**2 with norms to the third power, by
-    Hoelder's inequality.  Those of a couple are at most the sum of both methods' norms, each method being compared with
-    the mean method.  So a bound takes a few operations per couple instead of per class.
+    where w = |u| / U.  The sum of |x| w**2 over classes is at most |x| |w|**2, where |x| is the square norm and |w| the
+    norm to the fourth power, by Cauchy's inequality.  Those of a couple are at most the sum of both methods' norms, as
+    each method is compared with the mean method.  So a bound takes a few operations per couple instead of per class.
     """
 
     a: _Rows
     b: _Rows
     weights: NDArray[Any]
-    """(couples, 2 x classes) what a sum of A adds to the estimate in points, and a sum of B takes away: those of the
-    intersections and of the unions of the first class, then of the next."""
+    """(methods, places, 2 x classes) what a sum of a method adds to the estimates of its couples in points, or takes
+    away if it is B: those of the intersections and of the unions of the first class, then of the next.  Each couple of
+    a method has a place; places that are left are 0."""
+    places: tuple[_Rows, _Rows]
+    """(couples) place of each couple among those of A, and among those of B, counted through all methods."""
     rounding: _Floats
     """(couples) what the rounding of the estimate adds to its error, in points."""
     scales: NDArray[Any]
@@ -273,19 +281,18 @@ class _Line:
         smallest = np.min(halves[:, 1], axis=1, initial=math.inf, where=halves[:, 1] > 0)
         highest = ious.max(axis=1, initial=0) + 1e-6
         scales = np.stack([0.5 / smallest, points[:, 0] / smallest, 2 * highest * points[:, 0]], axis=1)
+        held, places = _place_couples(a, b)
+        by_place = np.zeros((totals.shape[2] * held, weights.shape[1]), dtype=kind)
+        for place in places:
+            by_place[place] = weights
         return cls(
             a,
             b,
-            np.ascontiguousarray(weights, dtype=kind),
+            by_place.reshape(totals.shape[2], held, weights.shape[1]),
+            places,
             (weights.shape[1] + _OTHER_ROUNDINGS) * unit * reach + _ROUNDING / 10,
             scales.astype(kind),
         )
-
-    @cached_property
-    def _partners(self) -> list[tuple[int, _Rows, _Rows]]:
-        """Each method with the couples in which it is A, and those in which it is B."""
-        methods = np.union1d(self.a, self.b).tolist()
-        return [(m, np.flatnonzero(self.a == m), np.flatnonzero(self.b == m)) for m in methods]
 
     def decide(self, sums: NDArray[Any], limits: _Floats) -> tuple[NDArray[np.int64], _Rows, _Rows]:
         """Count the draws that surely reach a limit, and list those that are too close to decide.
@@ -297,47 +304,61 @@ class _Line:
         Returns:
             The (couples) counts, and couple and draw of each undecided one.
         """
-        sizes, widths = self._sum_cubes(sums)
-        size, width = (np.cbrt(cubes.max(axis=1).astype(np.float64)) for cubes in (sizes, widths))
+        norms = self._compute_norms(sums)
+        size, width = (norm.max(axis=1).astype(np.float64) for norm in norms)
         rounding = self.rounding + np.abs(limits) * np.finfo(np.float32).eps
         errors = _bound_errors(size[self.a] + size[self.b], width[self.a] + width[self.b], rounding)
-        slack = errors[:, None].astype(sums.dtype)
-        excess = np.abs(self._estimate(sums)) - limits[:, None].astype(sums.dtype)
-        reached = np.count_nonzero(excess > slack, axis=1)
-        couple, draw = np.nonzero(np.abs(excess) <= slack)
+        gaps = self._estimate(sums)
+        above = gaps > (limits + errors)[:, None].astype(sums.dtype)
+        reached = np.count_nonzero(above, axis=1)
+        unsure = gaps >= (limits - errors)[:, None].astype(sums.dtype)
+        unsure ^= above
+        couple, draw = np.divmod(np.flatnonzero(unsure), gaps.shape[1])
         # the bound of the draw itself is narrower than that of all draws
         size, width = (
-            np.add(*(np.cbrt(cubes[own[couple], draw].astype(np.float64)) for own in (self.a, self.b)))
-            for cubes in (sizes, widths)
+            norm[self.a[couple], draw].astype(np.float64) + norm[self.b[couple], draw] for norm in norms
         )
         narrow = _bound_errors(size, width, rounding[couple])
-        near = excess[couple, draw]
+        near = gaps[couple, draw] - limits[couple]
         reached += np.bincount(couple[near > narrow], minlength=len(limits))
         open_still = np.abs(near) <= narrow
         return reached, couple[open_still], draw[open_still]
 
     def _estimate(self, sums: NDArray[Any]) -> NDArray[Any]:
-        """Estimate the (couples, draws) differences in points."""
-        lines = sums.reshape(-1, *sums.shape[2:])
-        gaps = np.zeros((len(self.a), sums.shape[3]), dtype=sums.dtype)
-        for method, as_a, as_b in self._partners:
-            if len(as_a):
-                gaps[as_a] += self.weights[as_a] @ lines[:, method]
-            if len(as_b):
-                gaps[as_b] -= self.weights[as_b] @ lines[:, method]
-        return gaps
+        """Estimate the (couples, draws) absolute differences in points."""
+        by_method = sums.reshape(2 * len(sums), *sums.shape[2:]).transpose(1, 0, 2)
+        parts = (self.weights @ by_method).reshape(-1, sums.shape[3])
+        of_a, of_b = (parts.take(place, axis=0) for place in self.places)
+        of_a -= of_b
+        return np.abs(of_a, out=of_a)
 
-    def _sum_cubes(self, sums: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Sum the cubes of x and of w over the classes: (methods, draws) each."""
-        sizes, widths = (np.zeros(sums.shape[2:], dtype=sums.dtype) for _ in range(2))
-        for (to_width, to_size, width_to_size), of_class in zip(self.scales, sums, strict=True):
-            size, width = np.abs(of_class)
-            width *= to_width
-            size *= to_size
-            size += width_to_size * width
-            sizes += size * size * size
-            widths += width * width * width
-        return sizes, widths
+    def _compute_norms(self, sums: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Bound the norms of x, and compute those of w, over the classes: (methods, draws) each."""
+        inter, union = sums.reshape(len(sums), 2, math.prod(sums.shape[2:])).transpose(1, 0, 2)
+        to_width, to_size, width_to_size = self.scales.T
+        powers = union * to_width[:, None]
+        powers *= powers
+        size = np.sqrt(width_to_size**2 @ powers)
+        size += np.sqrt(to_size**2 @ np.square(inter))
+        powers *= powers
+        width = np.sqrt(np.sqrt(powers.sum(axis=0)))
+        return size.reshape(sums.shape[2:]), width.reshape(sums.shape[2:])
+
+
+def _place_couples(a: _Rows, b: _Rows) -> tuple[int, tuple[_Rows, _Rows]]:
+    """Give each couple of the methods a and b a place among the couples of either.
+
+    Returns:
+        Most couples of a method, and the places of each couple, counted through all methods.
+    """
+    methods = np.concatenate([a, b])
+    order = np.argsort(methods, kind="stable")
+    ordered = methods[order]
+    place = np.empty(len(methods), dtype=np.int64)
+    place[order] = np.arange(len(methods)) - np.searchsorted(ordered, ordered)
+    held = int(place.max(initial=-1)) + 1
+    place += methods * held
+    return held, (place[: len(a)], place[len(a) :])
 
 
 def _bound_errors(sizes: _Floats, widths: _Floats, rounding: _Floats) -> _Floats:

@@ -309,7 +309,8 @@ def write_reports(
 
         apart = [name for name, reporter in selection.reporters.items() if reporter.apart]
         with Fork(lambda: write(apart), wanted=bool(apart) and len(results.runs) >= MANY_RUNS) as others:
-            written = write(name for name in selection.reporters if name not in apart)
+            # a page comes before the files of its figures: it draws them while another process draws its examples
+            written = write(name for name in sorted(selection.reporters, reverse=True) if name not in apart)
             written |= others.result()
         for number, name in enumerate(selection.reporters):
             paths = written[name]

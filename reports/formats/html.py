@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
-from fssbench.api import Cell, LegendMark, Reporter, Results, first_run
+from fssbench.api import Cell, Fork, LegendMark, Reporter, Results, first_run
 
 from ..content.analysis import Analysis, analyse
 from ..content.model import Section, build_report, list_letters
@@ -27,6 +27,8 @@ from ..sections.gallery import Budget, make_galleries, make_gallery_parts
 from ..sections.pairing import make_matrices, make_overview
 from ..sections.sensitivity import make_sensitivity_lines, make_support_choice_lines
 
+_MANY = 50
+"""Fewest runs of which another process draws the examples."""
 _FIGURE_SPACE = "\u2007"
 """A space as wide as a digit.  It aligns decimal points if a number has fewer decimals."""
 
@@ -51,6 +53,15 @@ def render_page(results: Results) -> str:
     analysis = analyse(results)
     legend = {mark.kind: mark for mark in report.legend}
     budget = Budget()
+    cells = [section.cells for section in report.sections]
+    examples = Fork(
+        lambda: (make_galleries(cells, legend, budget), budget), wanted=len(results.runs) >= _MANY
+    )
+    with examples:
+        drawings = list_drawings(results)
+        for drawing in drawings if examples.begun else ():
+            _ = drawing.svg
+        galleries, budget = examples.result()
     parts = {
         "matrices": make_matrices(analysis, legend),
         "class_tables": make_class_tables(analysis, legend),
@@ -59,7 +70,7 @@ def render_page(results: Results) -> str:
         "support_choices": make_support_choice_lines(analysis, legend),
         "ablations": make_ablation_tables(analysis, legend),
         "costs": collect_costs(analysis),
-        **make_gallery_parts(make_galleries([section.cells for section in report.sections], legend, budget)),
+        **make_gallery_parts(galleries),
     }
     shown = {
         "changes": ("Changes", report.changes),
@@ -80,7 +91,7 @@ def render_page(results: Results) -> str:
         deviations=list_deviations(results.cells),
         contents=[(name, title) for name, (title, there) in shown.items() if there],
         style=Markup(read_template_file("report.css")),
-        drawings=list_drawings(results),
+        drawings=drawings,
         budget=budget,
         **parts,
     )

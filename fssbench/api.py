@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         Efficiency as Efficiency,
         Timing as Timing,
     )
+    from fssbench.contracts.encoding import EncodingMethod as EncodingMethod
     from fssbench.contracts.episodes import (
         Episode as Episode,
         Plan as Plan,

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
 
-from fssbench.api import Ablation, FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
+from fssbench.api import (
+    Ablation,
+    EncodingMethod,
+    FeatureMethod,
+    Features,
+    MethodCard,
+    MethodConfig,
+    Note,
+    Recipe,
+    Taps,
+)
 
 from .layers.feature_maps import list_stages
 from .layers.finetuned import FineTuned
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from fssbench.api import Backbone
 
 _DEEP_STEM = ("resnet50", "resnet101")
+_CELLS = "cells"
 
 
 class SSPConfig(MethodConfig):
@@ -39,7 +50,7 @@ class SSPConfig(MethodConfig):
     }
 
 
-class SSP(FeatureMethod):
+class SSP(EncodingMethod, FeatureMethod):
     """Self-support prototypes on features of the third stage.  Stages 2 and 3 are trained."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -120,9 +131,14 @@ class SSP(FeatureMethod):
         """The last tap of the first stage, where the trained part begins."""
         return Taps(query=(self._tap,), support=(self._tap,))
 
-    def logits(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
+    def encode(self, images: Features) -> dict[str, Tensor]:
+        """Compute the map (N, C, h, w) of the third stage."""
+        return {_CELLS: self.encoder(images[self._tap])}
+
+    def match(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Compute logits (B, 2, h, w) on the grid of the third stage."""
-        cells, objects, mask = self._encode(query, support, support_mask)
+        cells, objects = query[_CELLS], support[_CELLS].flatten(0, 1)
+        mask = resize_mask(support_mask.flatten(0, 1), objects)
         first = average_shots(Prototypes.of_mask(objects, mask), support_mask.shape[1])
         *_, last = self._predictions(first, cells)
         return last

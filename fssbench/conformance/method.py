@@ -24,6 +24,7 @@ from fssbench.conformance.harness import (
 from fssbench.conformance.loss import LOSS_CHECKS
 from fssbench.conformance.subject import MethodSubject
 from fssbench.contracts.debug_maps import collect_debug_maps
+from fssbench.contracts.encoding import EncodingMethod
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.contracts.prediction import UNNAMED, tell_class_names
 from fssbench.episodes.synthetic import SIDE, Synthetic
@@ -202,6 +203,21 @@ def batch_equals_single(s: MethodSubject) -> None:
     require_equal(s.predict(episodes), one_by_one, "batch of 3", 1e-3)
 
 
+def encodes_images_alone(s: MethodSubject) -> None:
+    """What `encode` returns of an image does not depend on other images, and predictions from it stay the same."""
+    method = s.method
+    if not isinstance(method, EncodingMethod):
+        raise Skipped("the method has no `encode`")
+    episodes = s.episodes(batch=2)
+    with isolated(0):
+        query, support = method.read(episodes.query, episodes.support)
+        together, encoded = method.encode(query), method.encode_all(query, support, 1)
+        predicted = method.predict(*encoded, episodes.mask)
+    for name, maps in together.items():
+        require_equal(maps, encoded[0][name], f"`encode`, {name!r} beside another image", 1e-3)
+    require_equal(predicted, s.predict(episodes), "prediction from encoded images", 1e-3)
+
+
 def support_order(s: MethodSubject) -> None:
     """The order of the supports does not matter."""
     a = s.episodes(shot=3)
@@ -331,6 +347,7 @@ METHOD_CHECKS: tuple[Callable[[MethodSubject], None], ...] = (
     same_twice,
     no_memory,
     batch_equals_single,
+    encodes_images_alone,
     support_order,
     support_matters,
     strided_inputs,

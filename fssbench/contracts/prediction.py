@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fssbench.contracts.encoded import Encoded
 from fssbench.contracts.method_card import Information
 from fssbench.errors import PluginError
 from fssbench.plural import describe_count
@@ -218,7 +219,10 @@ def vote_on_masks(masks: list[Tensor]) -> Tensor:
 
 def select_episodes(inputs: Any, part: slice) -> Any:
     """Some episodes of images, or of features by tap."""
-    return inputs[part] if isinstance(inputs, Tensor) else {tap: maps[part] for tap, maps in inputs.items()}
+    if isinstance(inputs, Tensor):
+        return inputs[part]
+    maps = {tap: maps[part] for tap, maps in inputs.items()}
+    return Encoded(maps) if isinstance(inputs, Encoded) else maps
 
 
 def select_support(support: Any, k: int) -> Any:

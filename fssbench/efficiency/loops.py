@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from fssbench.contracts.datasets import Dataset
+from fssbench.contracts.encoding import encodes_once
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.methods import Method
 from fssbench.data.location import open_dataset
@@ -202,7 +203,7 @@ def _count_different(record: EpisodeRecord, counts: Counts) -> int:
 
 
 def _count_flops(method: Method, plan: Plan, images: int, device: torch.device) -> float:
-    """Count the operations of a plan: the backbone once for each image, the rest once for each episode."""
+    """Count the operations of a plan: the backbone and an encoding once per image, the rest once per episode."""
     drawn = Synthetic.make(1, plan.shot, plan.size, plan.size)
     given = drawn.query.to(device), drawn.support.to(device), drawn.mask.to(device)
     options: dict[str, Any] = {"seed": 0} if method.steps else {}
@@ -211,8 +212,12 @@ def _count_flops(method: Method, plan: Plan, images: int, device: torch.device) 
         with isolated(0):
             method.segment(*given, **options)
 
-    backbone, total = count_flops(method, work)
-    return images * backbone / (plan.shot + 1) + len(plan) * (total - backbone)
+    of_images, total = count_flops(method, work)
+    if encodes_once(method):
+        with isolated(0):
+            encoded = method.encode_all(*method.read(*given[:2]), plan.shot)
+            of_images = total - count_flops(method, lambda: method.segment(*encoded, given[2]))[1]
+    return images * of_images / (plan.shot + 1) + len(plan) * (total - of_images)
 
 
 def _finish(device: torch.device) -> None:

@@ -27,6 +27,7 @@ from fssbench.evaluation.batched_run import BatchedRun
 from fssbench.evaluation.batches import choose_batch, explain_unbatched, order_batches_for_reuse
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
+from fssbench.evaluation.isolated_method import runs_apart
 from fssbench.evaluation.isolation import generators_kept
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.precision import exact_float32
@@ -162,8 +163,9 @@ def evaluate_all(
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
         device = torch.device(settings.device)
         replay = settings.replay and settings.precision == "float32"  # recordings are made in float32
+        here = [m for m in methods if settings.inspect is None and not runs_apart(m, settings)]
         inputs = Inputs(
-            dataset, plan.size, device, cache, files, settings.workers, replay, settings.precision
+            dataset, plan.size, device, cache, files, settings.workers, replay, settings.precision, here
         )
         stack.callback(inputs.close)
         small, pictures = Thumbnails(inputs.reader), Pictures.of_plan(dataset, plan)

@@ -95,16 +95,29 @@ class FeatureCache:
             self._clock = self._future[key].popleft() + 1
         if not self._future.get(key):
             self._future.pop(key, None)
-        cached = self._cached.get(key)
-        if cached is not None:
-            if _versions(cached.maps) != cached.versions:
-                raise PluginError(f"cached features of {key!r} were changed in place by a method")
+        if key in self._cached:
             self.hits += 1
-            return cached.maps
+            return self.read(key)
         self.misses += 1
         maps = compute()
         self._keep(key, maps)
         return maps
+
+    def read(self, key: Hashable) -> Maps:
+        """Return maps that are held, without a request.
+
+        Raises:
+            PluginError: if they were changed in place since they were handed out.
+        """
+        cached = self._cached[key]
+        if _versions(cached.maps) != cached.versions:
+            raise PluginError(f"cached features of {key!r} were changed in place by a method")
+        return cached.maps
+
+    def offer(self, key: Hashable, maps: Maps) -> None:
+        """Keep maps that nobody has requested yet, if a request of them was announced."""
+        if self.awaits(key):
+            self._keep(key, maps)
 
     def _keep(self, key: Hashable, maps: Maps) -> None:
         due = self._next_use(key)

@@ -6,10 +6,7 @@ by nearest neighbour.  Pixels marked 255 are ignored in the query and count as b
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -20,8 +17,10 @@ from torch import Tensor
 
 from fssbench.contracts.backbones import Backbone
 from fssbench.contracts.datasets import IGNORE, Dataset
+from fssbench.contracts.encoded import Encoded
+from fssbench.contracts.encoding import encodes_once
 from fssbench.contracts.episodes import Episode
-from fssbench.contracts.methods import Method, reads_features, reads_raw_pixels
+from fssbench.contracts.methods import Method, reads_features
 from fssbench.contracts.precision import DTYPES, Precision
 from fssbench.data.data_files import DataFiles
 from fssbench.data.reader import ImageFacts, Reader, Target
@@ -36,44 +35,18 @@ from fssbench.evaluation.feature_names import name_features
 from fssbench.evaluation.feature_store import Maps
 from fssbench.evaluation.read_ahead import EPISODES, ReadAhead
 from fssbench.evaluation.second_stream import SecondStream
+from fssbench.evaluation.sources import PIXELS, RAW_PIXELS, Encoder, Source, feature_key
 from fssbench.evaluation.transfers import upload
 from fssbench.images.reading import normalise, resize_image, resize_mask, scale_pixels
-from fssbench.loading.backbones import find_backbone_source
 from fssbench.plugins.calls import is_built_in
 from fssbench.plugins.source_hash import collect_source
 
-_PIXELS = "pixels"
-_RAW = "raw pixels"
-_PIXEL_KEYS = (_PIXELS, _RAW)
-"""Keys of inputs that need no backbone."""
 _PIXELS_AHEAD = 256 << 20
 """Budget in bytes for images that are read ahead for a batch, one byte per value."""
 _ALIGNMENT = 64
 """Bytes to whose multiples torch aligns a new tensor of the processor."""
 _MASKS_KEPT = 128 << 20
 """Budget in bytes for masks at network size, one byte per pixel."""
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Kind of input that methods share: features of one backbone at all taps that they read, or pixels."""
-
-    key: Hashable
-    features: Hashable
-    """Everything that the features depend on besides image, size and taps, see `feature_key`."""
-    extractor: Extractor | None
-    taps: tuple[str, ...]
-    size: int
-    """Side of the images in pixels."""
-    width: int = 4
-    """Bytes of a feature."""
-
-    def count_bytes(self) -> int:
-        """Count the bytes of one image, by what the taps promise."""
-        if self.extractor is None:
-            return 3 * self.size**2 * torch.float32.itemsize
-        taps = [self.extractor.taps[name] for name in self.taps]
-        return sum(tap.channels * math.ceil(self.size / max(1, tap.stride)) ** 2 for tap in taps) * self.width
 
 
 class Inputs:
@@ -89,6 +62,7 @@ class Inputs:
         workers: number of threads that read images ahead.
         replay: whether the work of backbones may be recorded and replayed, if the device is a CUDA device.
         precision: of the features, which methods get as float32 all the same.
+        encoding: methods that may be called here, so that each image is encoded once for those that encode images.
     """
 
     def __init__(
@@ -101,6 +75,7 @@ class Inputs:
         workers: int = 0,
         replay: bool = False,
         precision: Precision = "float32",
+        encoding: Sequence[Method] = (),
     ) -> None:
         self.dataset = dataset
         self.files = files
@@ -109,7 +84,7 @@ class Inputs:
         self.size = size
         self.device = device
         self.cache = cache
-        self._sources: dict[int, _Source] = {}
+        self._sources: dict[int, Source] = {}
         self._extractors: dict[Hashable, Extractor] = {}
         self._buffers = Buffers()
         self._place = (dataset.card.name, str(dataset.root), dataset.variant)
@@ -118,6 +93,9 @@ class Inputs:
         self._beside = SecondStream(device, wanted=replay)
         """Features are computed and checked while the device still predicts the episode before."""
         self._precision = precision
+        self._encoders = {
+            id(method): Encoder(method, precision) for method in encoding if encodes_once(method)
+        }
         self._ahead = ReadAhead(self._read_image, 0)
         self._is_told = False
         """Whether the caller says with `read_next` which images are read ahead."""
@@ -176,10 +154,12 @@ class Inputs:
         width = getattr(torch, dtype).itemsize
         for (key, size), members in groups.items():
             taps = dict.fromkeys(t for m in members if reads_features(m) for t in m.taps.union)
-            extractor = None if key in _PIXEL_KEYS else self._extractor(key, members[0].backbone)
+            extractor = None if key in (PIXELS, RAW_PIXELS) else self._extractor(key, members[0].backbone)
             place = (*self._place, size, key, tuple(taps), dtype if extractor else "")
-            source = _Source(place, key, extractor, tuple(taps), size, width)
-            self._sources.update({id(m): source for m in members})
+            source = Source(place, key, extractor, tuple(taps), size, width)
+            for method in members:
+                encoder = self._encoders.get(id(method))
+                self._sources[id(method)] = source if encoder is None else source.encoded_by(encoder)
         self._beside.catch_up()  # it reads the networks that were copied now
 
     def _size_of(self, method: Method) -> int:
@@ -201,7 +181,7 @@ class Inputs:
                     for item in (episode.query, *episode.supports):
                         yield self._key(self._sources[id(method)], item)
 
-    def _key(self, source: _Source, item: str) -> Hashable:
+    def _key(self, source: Source, item: str) -> Hashable:
         """Return the cache key of an image.  It contains the file's hash, as a file may change between plans."""
         return ((source.key, self.files.content(item)) if self.files else source.key), item
 
@@ -212,6 +192,7 @@ class Inputs:
 
         A feature method gets a dictionary per role, from tap to features: (1, C, h, w) for the query and
         (1, K, C, h, w) for the supports.  Other methods get pixels: (1, 3, S, S) and (1, K, 3, S, S).
+        Of images that were encoded for it, a method gets what it made of them, by name and in the shapes of features.
         Masks are (1, K, S, S).  S is the method's own input size if it has one.
 
         Args:
@@ -246,13 +227,19 @@ class Inputs:
             lent = _lend(images[0], tap, trusted=trusted) if lends and len(images) == 1 else None
             return _stage(buffers, role, tap, images) if lent is None else lent
 
+        if source.encoder is not None:
+            return (
+                Encoded({name: stage("query", name, [query])[:, 0] for name in query}),
+                Encoded({name: stage("support", name, supports) for name in query}),
+                support_mask,
+            )
         if reads_features(method):
             return (
                 {tap: stage("query", tap, [query])[:, 0] for tap in method.taps.query},
                 {tap: stage("support", tap, supports) for tap in method.taps.support},
                 support_mask,
             )
-        return stage("query", _PIXELS, [query])[:, 0], stage("support", _PIXELS, supports), support_mask
+        return stage("query", PIXELS, [query])[:, 0], stage("support", PIXELS, supports), support_mask
 
     def doubts(self, episode: Episode) -> tuple[str, ...]:
         """Return the kinds of doubt about an episode, sorted.  "vanished": an object has no pixel at this size."""
@@ -295,7 +282,7 @@ class Inputs:
         labels[ignored] = 0
         return labels, ignored
 
-    def _maps(self, source: _Source, item: str, *, apart: bool) -> Maps:
+    def _maps(self, source: Source, item: str, *, apart: bool) -> Maps:
         """Return the maps of an image as they were extracted, whatever was written to those that were lent.
 
         Args:
@@ -314,8 +301,10 @@ class Inputs:
             maps.renew()
         return maps
 
-    def _extract(self, source: _Source, item: str) -> Maps:
+    def _extract(self, source: Source, item: str) -> Maps:
         """Return the maps of an image from the store of features, or compute and store them."""
+        if source.encoder is not None and source.plain is not None:
+            return source.encoder.encode(self._read_plain(source.plain, item), item)
         store, name = self.cache.store, self._name_file(source, item)
         if store is None or name is None:
             return self._compute(source, item)
@@ -327,8 +316,21 @@ class Inputs:
         store.save(name, item, maps, self.reader.recall(item).as_notes())
         return maps
 
-    def _name_file(self, source: _Source, item: str) -> str | None:
+    def _read_plain(self, source: Source, item: str) -> Maps:
+        """Return what is encoded; it stays in the cache only if another method will read it."""
+        key = self._key(source, item)
+        if self.cache.holds(key):
+            maps = self.cache.read(key)
+            if isinstance(maps, ApartMaps):
+                maps.renew()
+            return maps
+        maps = self._extract(source, item)
+        self.cache.offer(key, maps)
+        return maps
+
+    def _name_file(self, source: Source, item: str) -> str | None:
         """Name the file of an image's features; None if it has none: of pixels, or of an image that is no file."""
+        source = source.plain or source
         content = self.files.content(item) if self.files else ""
         if source.extractor is None or not content or self.cache.store is None:
             return None
@@ -353,7 +355,10 @@ class Inputs:
         """Return whether an image must be read for any of its sources."""
         store = self.cache.store
         for source in {source.key: source for source in self._sources.values()}.values():
-            if source.size == self.size and not self.cache.holds(self._key(source, item)):
+            kinds = [each for each in (source, source.plain) if each is not None]
+            if source.size == self.size and not any(
+                self.cache.holds(self._key(each, item)) for each in kinds
+            ):
                 name = self._name_file(source, item)
                 if store is None or name is None or not store.holds(name):
                     return True
@@ -375,19 +380,19 @@ class Inputs:
         """End the threads that read ahead."""
         self._ahead.close()
 
-    def _compute(self, source: _Source, item: str) -> Maps:
+    def _compute(self, source: Source, item: str) -> Maps:
         if source.size == self.size:
             image = self._ahead.take(item)
         else:
             image = self._read_resized(item, source.size)
-        pixels = (scale_pixels(image) if source.features == _RAW else normalise(image))[None]
+        pixels = (scale_pixels(image) if source.features == RAW_PIXELS else normalise(image))[None]
         try:
             with self._beside.working():
                 pixels = upload(pixels, self.device)
                 if source.extractor is not None:
                     maps = source.extractor.extract(pixels, source.taps, item)
                 else:  # a view of (H, W, C) would be transposed again for every episode
-                    maps = {_PIXELS: pixels.contiguous()}
+                    maps = {PIXELS: pixels.contiguous()}
             self._beside.hand_over(maps.values())
             return maps
         except torch.OutOfMemoryError:
@@ -443,16 +448,3 @@ def _lies_as_a_copy(features: Tensor) -> bool:
     """Return whether features are in memory as a copy would be, so that operators compute the same bits from both."""
     plain = features.device.type == "cpu" and features.dtype == torch.float32 and features.is_contiguous()
     return plain and features.data_ptr() % _ALIGNMENT == 0
-
-
-def feature_key(method: Method) -> Hashable:
-    """Return a key of what the method's input depends on beside the image.  Equal keys mean equal features."""
-    if reads_raw_pixels(method):
-        return _RAW
-    if not reads_features(method) or method.backbone is None:
-        return _PIXELS
-    backbone = method.backbone
-    # its structure is part of the key: if a plugin changed a stride, other methods must not get those features
-    built = hashlib.sha256(f"{type(backbone).__qualname__} {backbone!r}".encode()).hexdigest()
-    source = find_backbone_source(backbone).sha256
-    return backbone.name, backbone.layout, backbone.weights_sha256, source, built

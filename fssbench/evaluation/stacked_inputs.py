@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fssbench.contracts.encoded import Encoded
 from fssbench.contracts.prediction import select_episodes
 from fssbench.evaluation.buffers import Buffers
 
@@ -34,7 +35,8 @@ class StackedInputs:
 
     def _copy(self, role: int, b: int, given: Any) -> Any:
         if isinstance(given, Mapping):
-            return {tap: self._copy_tensor((role, tap), b, tensor) for tap, tensor in given.items()}
+            maps = {tap: self._copy_tensor((role, tap), b, tensor) for tap, tensor in given.items()}
+            return Encoded(maps) if isinstance(given, Encoded) else maps
         return self._copy_tensor((role, ""), b, given)
 
     def _copy_tensor(self, name: tuple[int, str], b: int, tensor: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from fssbench.api import (
     AT_INFERENCE,
     Ablation,
     DataError,
+    EncodingMethod,
+    Features,
     ImageMethod,
     MethodCard,
     MethodConfig,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _DEEP_STEM = ("resnet50", "resnet101")
 _SUPPORT_WEIGHT = 0.2
 _EPS = 1e-6
+_CELLS = "cells"
 
 
 class DRAdapterConfig(MethodConfig):
@@ -113,7 +116,7 @@ class _Trace:
         return distance / (wanted.abs().mean() + _EPS) if self._relative else distance
 
 
-class DRAdapter(ImageMethod):
+class DRAdapter(EncodingMethod, ImageMethod):
     """SSP's self-support on features whose statistics adapters correct.  Prototypes of K supports are averaged."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -224,9 +227,13 @@ class DRAdapter(ImageMethod):
         deep = backbone in _DEEP_STEM and getattr(config, "stem", "deep") == "deep"
         return "ssp" if deep else "standard"
 
-    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> dict[str, Tensor]:
+        """Compute the rectified map (N, C, h, w) of the third stage."""
+        return {_CELLS: self.encoder.run(images, self._rectify)}
+
+    def match(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
         """Compute logits (B, 2, h, w) on the grid of the third stage."""
-        cells, objects = (self.encoder.run(each, self._rectify) for each in (query, support.flatten(0, 1)))
+        cells, objects = query[_CELLS], support[_CELLS].flatten(0, 1)
         prototypes = average_shots(_pool(objects, support_mask.flatten(0, 1)), support_mask.shape[1])
         return add_self_support(prototypes, cells, prototypes.logits(cells)).logits(cells)
 

@@ -13,7 +13,7 @@ from fssbench_toys.methods import ToyColour, ToyPrototype
 from fssbench_toys.text import ToyText
 from torch import Tensor, nn
 
-from fssbench.api import Dataset, FeatureMethod, ImageMethod, MethodConfig, Taps
+from fssbench.api import Dataset, EncodingMethod, FeatureMethod, Features, ImageMethod, MethodConfig, Taps
 from fssbench.plugins.registry import DATASETS, METHODS
 from fssbench.testing import check_dataset, check_method, check_reporter
 
@@ -30,6 +30,12 @@ def test_toys_keep_the_contract_quickly(cls: type) -> None:
     assert len(results) >= 25
     assert all(r.contract.endswith(".") and "\n" not in r.contract for r in results)
     assert time.monotonic() - started < 60
+
+
+def test_a_method_that_encodes_images_keeps_the_contract() -> None:
+    results = {result.check: result for result in check_method(Encodes)}
+    assert failing([*results.values()]) == {}
+    assert results["encodes_images_alone"].status == "pass"
 
 
 @pytest.mark.slow
@@ -73,6 +79,26 @@ class BatchCoupled(Base):
     def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
         result = super().logits(query, support, support_mask)
         return result - result.mean(dim=0, keepdim=True)
+
+
+class Encodes(EncodingMethod, Base):
+    """The same colours, each image scaled by itself."""
+
+    def encode(self, images: Tensor) -> dict[str, Tensor]:
+        return {"scaled": images / (1 + images.abs().amax(dim=(1, 2, 3), keepdim=True))}
+
+    def match(self, query: Features, support: Features, support_mask: Tensor) -> Tensor:
+        return Base.logits(self, query["scaled"], support["scaled"], support_mask)
+
+
+class EncodesCoupled(Encodes):
+    def encode(self, images: Tensor) -> dict[str, Tensor]:
+        return {"scaled": images - images.mean(dim=0, keepdim=True)}
+
+
+class EncodesLess(Encodes):
+    def logits(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        return super().logits(query, support, support_mask) + (0 if isinstance(query, dict) else 1e-2)
 
 
 class FirstSupport(Base):
@@ -191,6 +217,8 @@ BROKEN = [
     (Integers, "one_shot", "torch.int64"),
     (Noisy, "same_twice", "logits differ by"),
     (BatchCoupled, "batch_equals_single", "batch of 3"),
+    (EncodesCoupled, "encodes_images_alone", "beside another image"),
+    (EncodesLess, "encodes_images_alone", "prediction from encoded images"),
     (FirstSupport, "support_order", "supports reversed"),
     (Saliency, "support_matters", "same for 3 episodes"),
     (InPlace, "inputs_untouched", "changed query in place"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -45,7 +46,8 @@ VALUES = st.one_of(
             "[/x]",
         ]
     ),
-    st.sampled_from([[], {}, [[]], [None], {"": ""}, {"a": [1, {"b": None}]}]),
+    # copied, because a second harm may change what the first one put in
+    st.sampled_from([[], {}, [[]], [None], {"": ""}, {"a": [1, {"b": None}]}]).map(copy.deepcopy),
 )
 
 

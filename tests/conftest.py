@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ import plugin_factory
 import pytest
 import table_factory
 from made_once import BuiltInDrawings, install_toys, make_once
-from nightly_record import describe_outcomes, write_outcomes
+from nightly_record import record_session
 from null_harness import NullHarness
 from places import ROOT, TOY_PLUGIN, TRAIN_PLUGIN
 from registries import load_support_plugin, plugins_restored
@@ -31,7 +30,6 @@ from fssbench.threads import NUMBER_VARIABLES
 if TYPE_CHECKING:
     from fssbench.api import Dataset
 
-_STARTED = time.monotonic()
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 """Name of this worker, such as `gw0`; empty in a session without workers."""
 gc.disable()  # until all tests are collected: nothing of what collection makes is garbage
@@ -101,10 +99,7 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     if config.getoption("--write-nightly"):
         kinds = ("passed", "failed", "skipped", "error")
         reports = [report for kind in kinds for report in terminalreporter.getreports(kind)]
-        seconds = time.monotonic() - _STARTED
-        command = " ".join(config.invocation_params.args)
-        text = describe_outcomes(reports, seconds, ROOT, command, whole=exitstatus in {0, 1})
-        write_outcomes(ROOT / "docs" / "nightly.md", text)
+        record_session(ROOT / "docs" / "nightly.md", reports, ROOT, whole=exitstatus in {0, 1})
 
 
 @pytest.hookimpl(trylast=True)

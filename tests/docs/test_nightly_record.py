@@ -65,4 +65,4 @@ def test_the_page_names_tests_that_exist() -> None:
     for test in tests:
         file, _, name = test.partition("::")
         text = (ROOT / file).read_text(encoding="utf-8")
-        assert f"def {name}(" in text or f"\n{name} = at_night(" in text, test
+        assert f"def {name}(" in text or f"\n{name} = draw_more(" in text, test

@@ -35,6 +35,7 @@ ORDER = (
         "forks",
         "threads",
         "kept_memory",
+        "rare_garbage_collection",
         "termination",
         "compat",
         "clone",

@@ -27,6 +27,7 @@ from fssbench.errors import DataError, FssbenchError, PluginError, UsageError
 from fssbench.files.clean_text import shorten_middle
 from fssbench.files.secrets import hide_in_message
 from fssbench.kept_memory import freed_memory_kept
+from fssbench.rare_garbage_collection import garbage_collected_rarely
 from fssbench.termination import TERMINATED as TERMINATED, Terminated, handle_sigterm
 from fssbench.threads import let_threads_sleep, use_one_thread_per_product
 
@@ -99,6 +100,7 @@ class Verbs(click.Group):
             raise click.UsageError(f"unknown verb {name!r}.{meant}", ctx)
         if name in SHARING_VERBS:
             ctx.with_resource(freed_memory_kept())
+            ctx.with_resource(garbage_collected_rarely())
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -219,3 +219,33 @@ def score(
         episodes=len(ids),
         marks=mark_missing_classes(order, met),
     )
+
+
+def score_together(
+    class_ids: NDArray[np.int64], counts: NDArray[np.int64], classes: Iterable[int], *, absent: Absent
+) -> list[tuple[float, float]]:
+    """Compute mIoU and FB-IoU of several runs of the same whole plan, to the digit as `score` does, in less time.
+
+    Args:
+        class_ids: (N,) class id of each episode.
+        counts: (N, 4 x runs) intersections, then unions, background before foreground, run by run.
+        classes: class ids of the fold.
+        absent: value of a class with union zero, see `score`.
+
+    Raises:
+        UsageError: for an episode of a class outside the fold, or no class at all.
+    """
+    order = list(classes)
+    if not order:
+        raise UsageError("a fold needs at least one class")
+    sums = sum_by_class(class_ids, counts, order).reshape(len(order), -1, 4)
+    inter, union = sums[..., :2], sums[..., 2:]
+    ious = inter[..., 1] / np.maximum(union[..., 1], 1) * 100
+    if absent == "exclude":
+        ious[union[..., 1] == 0] = np.nan
+    pooled = inter.sum(axis=0) / np.maximum(union.sum(axis=0), 1) * 100
+    figures = []
+    for of_run, sides in zip(np.ascontiguousarray(ious.T), pooled, strict=True):
+        scored = of_run[~np.isnan(of_run)]
+        figures.append((float(scored.mean()) if len(scored) else float("nan"), float(sides.mean())))
+    return figures

@@ -14,7 +14,14 @@ from pycocotools import mask as coco
 from sklearn.metrics import confusion_matrix
 
 from fssbench.errors import UsageError
-from fssbench.metrics import count, mark_missing_classes, score, select_scored_classes, sum_by_class
+from fssbench.metrics import (
+    count,
+    mark_missing_classes,
+    score,
+    score_together,
+    select_scored_classes,
+    sum_by_class,
+)
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 
@@ -166,6 +173,28 @@ def test_score_refuses() -> None:
         score([9], [[1, 1]], [[1, 1]], classes=[0])
     with pytest.raises(UsageError, match="at least one class"):
         score([], [], [], classes=[])
+
+
+@pytest.mark.parametrize("absent", ["zero", "exclude"])
+@pytest.mark.parametrize(("runs", "classes", "episodes"), [(1, 1, 3), (3, 9, 40), (7, 200, 300), (2, 3, 0)])
+def test_runs_scored_together_have_the_digits_of_each(
+    absent: str, runs: int, classes: int, episodes: int
+) -> None:
+    draw = np.random.default_rng(classes)
+    ids = draw.integers(0, classes, episodes)  # of 200 classes some have no episode
+    union = draw.integers(0, 10**6, (runs, episodes, 2)) * draw.integers(0, 2, (runs, episodes, 2))
+    inter = union // draw.integers(1, 9, union.shape)
+    wide = np.concatenate([inter, union], axis=2).transpose(1, 0, 2).reshape(episodes, 4 * runs)
+    together = score_together(ids, wide, range(classes), absent=absent)
+    each = [score(ids, i, u, range(classes), absent=absent) for i, u in zip(inter, union, strict=True)]
+    assert repr(together) == repr([(one.miou, one.fb_iou) for one in each])
+
+
+def test_runs_scored_together_are_refused_as_each_is() -> None:
+    with pytest.raises(UsageError, match="classes \\[9\\]"):
+        score_together(np.array([9]), np.ones((1, 4), dtype=np.int64), [0], absent="zero")
+    with pytest.raises(UsageError, match="at least one class"):
+        score_together(np.array([9]), np.ones((1, 4), dtype=np.int64), [], absent="zero")
 
 
 def test_an_unfinished_run_is_scored_on_the_classes_that_it_has_met() -> None:

@@ -42,7 +42,7 @@ from fssbench.contracts.resamples import RESAMPLES
 from fssbench.contracts.results import Estimate, RunResult
 from fssbench.errors import UsageError
 from fssbench.evidence import NO_EVIDENCE, Evidence, collect_evidence
-from fssbench.metrics import Absent, score, select_scored_classes
+from fssbench.metrics import Absent, score_together, select_scored_classes
 
 LEVEL = 0.95
 """Coverage of every interval."""
@@ -234,11 +234,11 @@ def _resample_together(
     empty = np.empty(0)
     if not len(ids):
         return [(Sample(math.nan, empty, evidence), Sample(math.nan, empty, evidence)) for _ in counts]
-    plain = [score(ids, c[:, :2], c[:, 2:], classes, absent=absent) for c in counts]
     wide = np.hstack(counts)
+    plain = score_together(ids, wide, classes, absent=absent)
     strata = [sum_by_cluster(groups[ids == c], wide[ids == c]) for c in classes] if resamples else []
     if all(len(stratum) < 2 for stratum in strata):
-        return [(Sample(p.miou, empty, evidence), Sample(p.fb_iou, empty, evidence)) for p in plain]
+        return [(Sample(miou, empty, evidence), Sample(fb_iou, empty, evidence)) for miou, fb_iou in plain]
     errors = _compute_jackknife(strata, absent)
     runs = len(counts)
     total = np.zeros((4 * runs, resamples)) if with_fb_iou else None
@@ -267,10 +267,10 @@ def _resample_together(
         fb_iou = (inter_b / np.maximum(union_b, 1) + inter / np.maximum(union, 1)) / 2 * 100
     return [
         (
-            Sample(p.miou, _rescale_replicates(p.miou, miou[i], error), evidence),
-            Sample(p.fb_iou, _rescale_replicates(p.fb_iou, fb_iou[i], fb_error), evidence),
+            Sample(figure, _rescale_replicates(figure, miou[i], error), evidence),
+            Sample(fb_figure, _rescale_replicates(fb_figure, fb_iou[i], fb_error), evidence),
         )
-        for i, (p, error, fb_error) in enumerate(zip(plain, *errors, strict=True))
+        for i, ((figure, fb_figure), error, fb_error) in enumerate(zip(plain, *errors, strict=True))
     ]
 
 
@@ -338,20 +338,24 @@ def compute_quantile(numbers: NDArray[np.float64], share: float) -> float:
         share: of the numbers that are below, 0 to 1.
     """
     n = len(numbers)
-    if n < _MANY:
+    if n < 2:
         return float(np.quantile(numbers, share))
     place = (n - 1) * share
     k = min(int(place), n - 2)
-    sample = np.sort(numbers[:: n // _SAMPLE])
-    middle = share * len(sample)
-    margin = 4 * math.sqrt(middle * (1 - share)) + 2
-    if share < 0.5:
-        tail, before = numbers[numbers <= sample[min(int(middle + margin), len(sample) - 1)]], 0
-    else:
-        tail = numbers[numbers >= sample[max(int(middle - margin), 0)]]
-        before = n - len(tail)
+    tail, before = _select_tail(numbers, share) if n >= _MANY else (numbers, 0)
     if not 0 <= k - before < len(tail) - 1:  # the sample is unlike the numbers
         tail, before = numbers, 0
     low, high = np.partition(tail, (k - before, k - before + 1))[k - before : k - before + 2]
     part = place - k
     return float(low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part))
+
+
+def _select_tail(numbers: NDArray[np.float64], share: float) -> tuple[NDArray[np.float64], int]:
+    """Select the numbers of the tail that a sample of them says a quantile is in, and count those before it."""
+    sample = np.sort(numbers[:: len(numbers) // _SAMPLE])
+    middle = share * len(sample)
+    margin = 4 * math.sqrt(middle * (1 - share)) + 2
+    if share < 0.5:
+        return numbers[numbers <= sample[min(int(middle + margin), len(sample) - 1)]], 0
+    tail = numbers[numbers >= sample[max(int(middle - margin), 0)]]
+    return tail, len(numbers) - len(tail)

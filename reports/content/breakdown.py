@@ -53,8 +53,9 @@ def split_by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[
     for n, cell in enumerate(cells):
         for _, run in sorted(cell.folds.items()):
             names |= {c: clean(name) for c, name in zip(run.classes, run.class_names, strict=False)}
+            bare = run.with_absent_rule("exclude")
             for c in run.classes:
-                subsets.append(_join_episodes([run], [run.class_ids == c], f"class {c}"))
+                subsets.append(_join_episodes([bare], [run.class_ids == c], f"class {c}"))
                 places.append((n, c))
     samples = estimate_miou_of_runs(subsets, resamples=resamples, seed=seed)
     parts_by_cell = []
@@ -70,7 +71,7 @@ def split_by_class(cells: Sequence[Cell], *, resamples: int, seed: int) -> list[
 
 
 def _join_episodes(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]], stream: str) -> RunResult:
-    """Join some episodes of some runs to one run with one class.
+    """Join some episodes of some runs to one run with one class, scored by the rule of the first.
 
     Folds that are tested on the same plan have the same queries.
 
@@ -85,7 +86,7 @@ def _join_episodes(runs: Sequence[RunResult], keep: Iterable[NDArray[np.bool_]],
         first[run.plan_sha256] + run.queries[i] for run, kept in selections for i in np.flatnonzero(kept)
     ]
     return replace(
-        runs[0].with_absent_rule("exclude"),
+        runs[0],
         plan_sha256=" ".join([*(run.plan_sha256 for run in runs), stream]),
         classes=(0,),
         class_names=("",),

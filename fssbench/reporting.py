@@ -299,7 +299,8 @@ def write_reports(
     published = replace(results, notes=tuple(map(redact_text, results.notes)))
     report = WrittenReport(skipped=selection.skipped, broken=selection.broken, results=results)
     with stage_output(Path(folder)) as output:
-        parts = {name: output.make_part(number) for number, name in enumerate(selection.reporters)}
+        numbers = {name: number for number, name in enumerate(selection.reporters)}
+        parts = {name: output.make_part(number) for name, number in numbers.items()}
 
         def write(names: Iterable[str]) -> dict[str, list[Path] | str]:
             return {
@@ -307,12 +308,18 @@ def write_reports(
                 for name in names
             }
 
+        def write_apart() -> dict[str, list[Path] | str]:
+            paths = write(apart)
+            for name in apart:  # the largest files; the other process still computes
+                output.bring_part_to_disk(numbers[name])
+            return paths
+
         apart = [name for name, reporter in selection.reporters.items() if reporter.apart]
-        with Fork(lambda: write(apart), wanted=bool(apart) and len(results.runs) >= MANY_RUNS) as others:
+        with Fork(write_apart, wanted=bool(apart) and len(results.runs) >= MANY_RUNS) as others:
             # a page comes before the files of its figures: it draws them while another process draws its examples
             written = write(name for name in sorted(selection.reporters, reverse=True) if name not in apart)
             written |= others.result()
-        for number, name in enumerate(selection.reporters):
+        for name, number in numbers.items():
             paths = written[name]
             if isinstance(paths, str):
                 report.broken[name] = paths

@@ -50,6 +50,16 @@ class StagedOutput:
         part.mkdir()
         return part
 
+    def bring_part_to_disk(self, number: int) -> None:
+        """Bring the files of one writer to disk, which `publish` then need not wait for.
+
+        Raises:
+            OSError: if a file cannot be written.
+        """
+        for path in sorted((self.hidden / str(number)).rglob("*")):
+            if not path.is_dir():
+                _bring_to_disk(path)
+
     def drop_part(self, number: int) -> None:
         """Remove the files of one writer, so that the earlier ones stay."""
         shutil.rmtree(self.hidden / str(number), ignore_errors=True)

@@ -96,6 +96,18 @@ def test_a_kill_before_a_step_leaves_whole_files_and_the_next_report_cleans_up(
     assert read_texts(out) == {**OLD, **NEW}, "something that a killed process wrote is left"
 
 
+def test_a_writer_brings_its_own_files_to_disk(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brought: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda handle: brought.add(os.fstat(handle).st_ino))
+    with stage_output(out) as output:
+        first, second = output.make_part(0), output.make_part(1)
+        write_texts(first, NEW)
+        write_texts(second, {"c.txt": "not yet"})
+        output.bring_part_to_disk(0)
+        assert brought == {(first / name).stat().st_ino for name in NEW}
+    assert len(brought) == len(NEW) + 1
+
+
 def test_a_running_report_is_not_taken_for_a_leftover(out: Path) -> None:
     with stage_output(out) as first:
         write_texts(first.make_part(0), {"a.txt": "first"})

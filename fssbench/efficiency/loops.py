@@ -36,7 +36,7 @@ from fssbench.runs.store import read_run
 
 PLAIN_EPISODES = 20
 """Number of episodes of the plain loop.  Images recur nowhere in it, so the others take as long."""
-_PRODUCT = {"cpu": 1536, "cuda": 8192}
+PRODUCT_SIDES = {"cpu": 1536, "cuda": 8192}
 """Side of the matrices whose product is timed."""
 _PRODUCTS = 7
 
@@ -161,7 +161,7 @@ def compare_loops(
 
 def measure_peak(device: torch.device) -> float:
     """Measure the floating-point operations per second of a matrix product in exact float32."""
-    side = _PRODUCT.get(device.type, _PRODUCT["cpu"])
+    side = PRODUCT_SIDES.get(device.type, PRODUCT_SIDES["cpu"])
     one = torch.ones(side, side, device=device)
     seconds = []
     with exact_float32():

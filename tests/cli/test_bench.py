@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from places import BENCH_PLUGIN
+from small_backbone import register_small_backbone
 
 from fssbench.cli import main
 from fssbench.efficiency import measure
-from fssbench.efficiency.loops import PLAIN_EPISODES
+from fssbench.efficiency.loops import PLAIN_EPISODES, PRODUCT_SIDES
 from fssbench.efficiency.store import read_all
 
 PLUGIN = BENCH_PLUGIN
@@ -36,7 +37,8 @@ def invoke(out: Path, *arguments: object):
 
 
 def test_one_and_five_shot_are_measured_and_stored(asked, tmp_path):
-    answer = invoke(tmp_path, "-m", "one-convolution", "-m", "linear")
+    backbone = register_small_backbone()
+    answer = invoke(tmp_path, "-m", "one-convolution", "-m", "linear", "--backbone", backbone)
     assert answer.exit_code == 0, answer.output
     assert [(w.method, w.shot) for w in asked] == [
         (m, k) for m in ("one-convolution", "linear") for k in (1, 5)
@@ -108,8 +110,9 @@ def test_a_measurement_in_a_process_of_its_own_is_stored(tmp_path):
     assert "measuring linear, 1-shot, on cpu" in answer.stderr
 
 
-def test_plain_compares_an_evaluation_with_the_plain_loop(tmp_path, null):
+def test_plain_compares_an_evaluation_with_the_plain_loop(tmp_path, null, monkeypatch):
     """The null method has no multiplication, so its floor is nothing; another one has."""
+    monkeypatch.setitem(PRODUCT_SIDES, "cpu", 96)
     given = ("-m", "one-convolution", "-b", "nulldata", "--data", null.data, "-k", 1, "-k", 3, "--size", 32)
     answer = invoke(tmp_path, *given, "--plain", "--episodes", 24, "--json")
     assert answer.exit_code == 0, answer.output

@@ -21,7 +21,7 @@ from fssbench.benchmarks.definition import (
     explain_fold_counts,
 )
 from fssbench.benchmarks.toml_tables import Id, Line, Table, read_table
-from fssbench.contracts.arguments import LARGEST_PLAN, Shot, Side
+from fssbench.contracts.arguments import Shot, Side
 from fssbench.contracts.benchmarks import (
     PROTOCOLS,
     Benchmark,
@@ -32,6 +32,7 @@ from fssbench.contracts.benchmarks import (
     Source,
     Variant,
 )
+from fssbench.contracts.limits import LARGEST_PLAN
 from fssbench.contracts.records import Items
 from fssbench.errors import UsageError, make_unknown_error
 from fssbench.plugins.registry import DATASETS

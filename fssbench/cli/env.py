@@ -39,7 +39,6 @@ SETTINGS = (
 
 def collect_facts() -> dict[str, Any]:
     """Collect versions, devices, settings and folders, ready for JSON."""
-    from fssbench.data.location import is_miniature
     from fssbench.files.home import expand_home
     from fssbench.runs.redaction import redact_value
 
@@ -47,6 +46,8 @@ def collect_facts() -> dict[str, Any]:
     root = None if not named or named == "mini" else expand_home(named)
     state = "not set (use --data)" if not named else "drawn on demand" if root is None else "not found"
     if root is not None and root.is_dir():
+        from fssbench.data.location import is_miniature
+
         state = "miniature" if is_miniature(root) else "found"
     return {
         "fssbench": __version__,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fssbench.contracts.arguments import LARGEST_SHOT, LARGEST_SIDE, LARGEST_WHOLE, SMALLEST_SIDE
+from fssbench.contracts.limits import LARGEST_SHOT, LARGEST_SIDE, LARGEST_WHOLE, SMALLEST_SIDE
 
 SEEDS = 2**32
 """Number of seeds that NumPy's generator has."""

@@ -12,20 +12,11 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 from pydantic import Field, InstanceOf, TypeAdapter, ValidationError
 
+from fssbench.contracts.limits import LARGEST_SHOT, LARGEST_SIDE, LARGEST_WHOLE, SMALLEST_SIDE
 from fssbench.errors import UsageError, make_unknown_error
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-
-LARGEST_WHOLE = 2**31 - 1
-"""Largest whole number of an argument, unless it has a smaller limit."""
-SMALLEST_SIDE = 32
-LARGEST_SIDE = 8192
-"""Bounds of the side of a network input, in pixels; below them, the last stage of a backbone has no cells."""
-LARGEST_SHOT = 1000
-"""Largest number of supports of an episode."""
-LARGEST_PLAN = 1_000_000
-"""Largest number of episodes of a plan."""
 
 Count = Annotated[int, Field(ge=1, le=LARGEST_WHOLE)]
 """A number of at least one."""

@@ -24,10 +24,11 @@ from typing import TypeVar
 import numpy as np
 
 from fssbench.benchmarks.catalogue import find_benchmark
-from fssbench.contracts.arguments import LARGEST_SHOT, LARGEST_SIDE, SMALLEST_SIDE, check_arguments
+from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.benchmarks import PROTOCOLS, Resolved, Sampler, name_stream
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan, make_sets_mark
+from fssbench.contracts.limits import LARGEST_SHOT, LARGEST_SIDE, SMALLEST_SIDE
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data import location as datasets
 from fssbench.data.populations import find_pool_marks, make_own_data_mark

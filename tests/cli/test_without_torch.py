@@ -122,6 +122,17 @@ def test_api_is_imported_without_torch_pandas_or_numpy() -> None:
     assert not modules & {"torch", "torchvision", "numpy", "pandas", "matplotlib", "PIL", "pydantic"}
 
 
+def test_a_verb_and_its_options_are_made_without_numpy_and_pydantic() -> None:
+    """Else `fssbench env` and each `--help` would take half a second more on a slow machine."""
+    modules = list_modules_after(
+        "from click.testing import CliRunner; from fssbench.cli import main; "
+        "assert CliRunner().invoke(main, ['env']).exit_code == 0; "
+        "assert CliRunner().invoke(main, ['run', '--help']).exit_code == 0"
+    )
+    assert {"fssbench.cli.env", "fssbench.cli.run"} <= modules
+    assert not modules & {"torch", "numpy", "pandas", "PIL", "pydantic"}
+
+
 def test_base_classes_of_plugins_without_methods_need_no_torch() -> None:
     modules = list_modules_after(
         "from fssbench.api import Dataset, MethodCard, Reporter, read_binary, read_rgb"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -43,6 +45,24 @@ def test_the_choice_of_a_program_is_kept(chosen: tuple[int, int, int]) -> None:
     gc.set_threshold(*chosen)
     with garbage_collected_rarely():
         assert gc.get_threshold() == chosen
+
+
+CHILD = """
+import atexit, gc
+from fssbench.rare_garbage_collection import garbage_collected_rarely
+
+kept = [[number] for number in range(1000)]
+atexit.register(lambda: print(gc.get_freeze_count() >= 1000))  # the last handler
+for _ in range(2):
+    with garbage_collected_rarely():
+        assert not gc.get_freeze_count()
+assert not gc.get_freeze_count()
+"""
+
+
+def test_nothing_is_looked_through_when_the_process_ends() -> None:
+    shown = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
+    assert shown.stdout == "True\n"
 
 
 def test_a_verb_that_compares_collects_rarely_until_it_ends(

@@ -1,4 +1,8 @@
-"""Fixtures every test may use."""
+"""Fixtures every test may use.
+
+Fixtures import what imports torch: the process that starts the workers of a session never needs it, and they wait for
+that process.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,8 @@ from typing import TYPE_CHECKING, Any
 import drawn_data
 import plugin_factory
 import pytest
-import table_factory
 from made_once import BuiltInDrawings, install_toys, make_once
 from nightly_record import record_session
-from null_harness import NullHarness
 from places import ROOT, TOY_PLUGIN, TRAIN_PLUGIN
 from registries import load_support_plugin, plugins_restored
 from slow_tests import mark_slow_tests, read_slow_tests
@@ -246,6 +248,8 @@ def toy() -> type[Dataset]:
 @pytest.fixture
 def null(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Null runs below a temporary folder, see tests/support/null_harness.py."""
+    from null_harness import NullHarness
+
     harness = NullHarness(tmp_path, tmp_path_factory.getbasetemp() / "null-runs")
     monkeypatch.setenv("NULL_CALLS", str(harness.calls_file))
     return harness
@@ -266,6 +270,8 @@ def write_method() -> Any:
 @pytest.fixture(scope="session")
 def table() -> Any:
     """Makes synthetic runs, cells and results, see tests/support/table_factory.py."""
+    import table_factory
+
     return table_factory
 
 

@@ -4,61 +4,19 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from divided_runs import EPISODES, Division, run_all, run_divided
 
-import fssbench
-from fssbench.api import Method
 from fssbench.errors import DataError
-from fssbench.evaluation import engine
-from fssbench.evaluation.engine import evaluate_all
-from fssbench.evaluation.settings import Settings
 from fssbench.runs.merge import merge
 
-EPISODES = 11
-"""An odd number, which no number of shards divides."""
 PARTS = (1, 2, 3, 7)
 WORKERS = (0, 1, 4)
-Division = tuple[int, int, bool]
-"""Shards, workers that read images, and whether the order of the episodes is reversed."""
 QUICK: list[Division] = [(2, 1, True), (7, 4, False)]
 """Few and many shards, few and many workers, both orders; the other numbers of shards are in `test_merge.py`."""
-RESULTS = ("summary.json", "episodes.jsonl")
-
-
-@cache
-def load_panet() -> Method:
-    return fssbench.load_method("panet", backbone="efficientnet-lite0", weights="random")
-
-
-def run_divided(data: Path, out: Path, division: Division) -> dict[str, bytes]:
-    """Evaluate PANet on the miniature in some number of shards, join them, and return the files of the result."""
-    parts, workers, is_reversed = division
-    plan = fssbench.plan("pascal-to-chestxray", shot=1, data=data, episodes=EPISODES, size=64)
-    method = load_panet()
-    drawn_order = engine.order_batches_for_reuse
-    if is_reversed:
-        engine.order_batches_for_reuse = lambda *given: drawn_order(*given)[::-1]
-    try:
-        for part in range(1, parts + 1):
-            shard = (part, parts) if parts > 1 else None
-            settings = Settings(out=out / "parts", panels=0, workers=workers, shard=shard, cache_mb=1)
-            (done,), failed = evaluate_all([method], plan, settings)
-            assert not failed
-    finally:
-        engine.order_batches_for_reuse = drawn_order
-    path = merge([out / "parts"], out / "whole")[0] if parts > 1 else done.path
-    return {name: (path / name).read_bytes() for name in RESULTS}
-
-
-def run_all(data: Path, out: Path, divisions: list[Division], answer: Any) -> None:
-    """Do it for several divisions in one process."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    answer.send([run_divided(data, out / str(number), each) for number, each in enumerate(divisions)])
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +33,7 @@ def test_a_few_divisions_give_the_same_bytes(
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_every_division_gives_the_same_bytes(
     start: str, expected: dict[str, bytes], mini: Path, tmp_path: Path

@@ -25,15 +25,17 @@ PLACES = (
 )
 METHODS = ("pmnet", "hsnet", "panet", "pfenet", "ssp", "vat")
 CHILD = """
-import json, resource, sys
+import json, re, resource, sys
 from pathlib import Path
 from fssbench.analysis.collect import collect
 from fssbench.reports.formats.html import HtmlReporter
 results = collect([Path(sys.argv[1])])
 (page,) = HtmlReporter().write(results, Path(sys.argv[2]))
 used = resource.getrusage(resource.RUSAGE_SELF)
+# not the maximum of getrusage, which contains that of the program that started this one
+most = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 print(json.dumps({"runs": len(results.runs), "episodes": sum(r.episodes for r in results.runs),
-    "seconds": used.ru_utime + used.ru_stime, "megabytes": used.ru_maxrss / 1024, "page": page.stat().st_size}))
+    "seconds": used.ru_utime + used.ru_stime, "megabytes": most / 1024, "page": page.stat().st_size}))
 """
 
 

@@ -253,7 +253,7 @@ def test_anything_in_any_order(null: Any) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_anything_in_any_order_at_length(null: Any) -> None:
     run_machine(null, examples=200, steps=30)

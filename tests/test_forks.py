@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fssbench.reports.sections.drawings import list_drawings
 from report_factory import make_results
 from run_folders import make_plan, write_run
 
+from fssbench.analysis import paired
 from fssbench.analysis.collect import collect
+from fssbench.analysis.comparisons import compare_pairs
 from fssbench.forks import Fork, can_fork
 from fssbench.reporting import write_reports
 from fssbench.runs.read_ahead import ReadAhead
@@ -129,3 +132,30 @@ def test_a_reporter_that_fails_in_its_process_is_named(
     assert list(report.broken) == ["csv"]
     assert [file.name for file in report.files] == ["results.json"]
     assert not (tmp_path / "results.csv").exists()
+
+
+@pytest.mark.usefixtures("forking")
+def test_families_of_pairs_are_compared_in_two_processes_with_the_figures_of_one(
+    table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [table.make_run(m, b, skill=s) for m, s in (("a", 0.7), ("b", 0.6)) for b in ("x", "y", "z")]
+    results = table.make_results(*runs)
+    plain, compared, outcomes = paired.compute_paired_differences, [], []
+
+    def compute(couples: Any, **options: Any) -> Any:
+        compared.append((os.getpid(), len(couples)))
+        return plain(couples, **options)
+
+    monkeypatch.setattr(paired, "compute_paired_differences", compute)
+    for fewest in (1, 1000):
+        monkeypatch.setattr("fssbench.analysis.comparisons.MANY_RUNS", fewest)
+        paired._pairs.clear()
+        compared.clear()
+        outcomes.append(compare_pairs(results, resamples=400))
+        here = [number for process, number in compared if process == os.getpid() and number]
+        assert len(here) == (2 if fewest == 1 else 3)  # the third is computed in the child
+        compared.clear()
+        assert compare_pairs(results, resamples=400) == outcomes[-1]
+        assert not [number for _, number in compared if number]
+    assert outcomes[0] == outcomes[1]
+    assert len({pair.difference.value for pair in outcomes[0]}) == 3

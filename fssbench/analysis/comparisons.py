@@ -29,7 +29,7 @@ from fssbench.analysis.matching import (
     match_common_episodes,
     select_cells,
 )
-from fssbench.analysis.paired import compute_pair_figures, compute_row_errors
+from fssbench.analysis.paired import compare_ahead, compute_pair_figures, compute_row_errors
 from fssbench.analysis.parallel import map_in_threads
 from fssbench.analysis.ranks import average_ranks, compute_critical_difference, group_ranks, run_friedman_test
 from fssbench.analysis.row_keys import COLUMN, column_key, first_run, method_key
@@ -39,6 +39,7 @@ from fssbench.contracts.resamples import PAIR_RESAMPLES, RESAMPLES
 from fssbench.contracts.results import Cell, Results
 from fssbench.errors import UsageError
 from fssbench.evidence import TOO_FEW, collect_evidence, distinct_episodes
+from fssbench.forks import MANY_RUNS
 
 LEVEL = 0.05
 """Error rate of the verdicts of a family."""
@@ -191,12 +192,18 @@ def compare_pairs(
         families[match.a.benchmark, match.a.shot].append(match)
     chosen_seed = _choose_seed(results, seed)
 
+    def choose_number(family: list[Match]) -> int:
+        return resamples or max(PAIR_RESAMPLES, results.resamples, _FOR_HOLM * len(family))
+
     def compare_family(family: list[Match]) -> list[Pair]:
-        number = resamples or max(PAIR_RESAMPLES, results.resamples, _FOR_HOLM * len(family))
-        return list(_compare_family(family, number, chosen_seed))
+        return list(_compare_family(family, choose_number(family), chosen_seed))
 
     compared: dict[int, Pair] = {}
     listed = sorted(families.values(), key=_estimate_work, reverse=True)  # the last to end is a short one
+    if len(results.runs) >= MANY_RUNS:
+        compare_ahead(
+            [([match.runs for match in family], choose_number(family)) for family in listed], seed=chosen_seed
+        )
     for family, pairs in zip(listed, map_in_threads(compare_family, listed), strict=True):
         compared |= zip(map(id, family), pairs, strict=True)
     names = dict(zip(map(id, results.cells), _list_names(results), strict=True))

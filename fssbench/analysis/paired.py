@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fssbench.analysis.exchange import Folds, exchange_p
-from fssbench.analysis.parallel import map_in_threads
+from fssbench.analysis.parallel import cores_shared, map_in_threads
 from fssbench.analysis.statistics import (
     Difference,
     Sample,
@@ -21,6 +21,7 @@ from fssbench.analysis.statistics import (
     mean_sample,
 )
 from fssbench.contracts.results import RunResult
+from fssbench.forks import Fork
 
 _Key = tuple[object, ...]
 _MOST_KEPT = 100_000
@@ -47,8 +48,7 @@ class PairFigures:
 
 def compute_pair_figures(couples: Sequence[Folds], *, resamples: int, seed: int) -> list[PairFigures]:
     """Compare A with B as `compute_paired_differences` does; pairs that were compared before are not drawn again."""
-    key_of = _KeyMaker(resamples, seed)
-    wanted: list[_Key] = [tuple((key_of(a), key_of(b)) for a, b in folds) for folds in couples]
+    wanted = _make_keys(couples, resamples, seed)
     with _writing:
         known = {key: _pairs[key] for key in wanted if key in _pairs}
     lacking = {key: folds for key, folds in zip(wanted, couples, strict=True) if key not in known}
@@ -70,6 +70,35 @@ def compute_pair_figures(couples: Sequence[Folds], *, resamples: int, seed: int)
         _errors.update({row: sample.error for row, sample in errors.items()})
     known |= fresh
     return [known[key] for key in wanted]
+
+
+def compare_ahead(families: Sequence[tuple[Sequence[Folds], int]], *, seed: int) -> None:
+    """Compare the couples of families in two processes, so that `compute_pair_figures` has their figures.
+
+    Threads share Python's lock, and half of a comparison holds it.  Without a second process nothing is done here.
+
+    Args:
+        families: couples of runs that are compared together, and their number of resamples; those with most work first.
+        seed: seed of the draws.
+    """
+
+    def compare(
+        some: Sequence[tuple[Sequence[Folds], int]],
+    ) -> tuple[dict[_Key, PairFigures], dict[_Key, float]]:
+        before = _pairs.keys() | _errors.keys()
+        for _ in map_in_threads(lambda one: compute_pair_figures(one[0], resamples=one[1], seed=seed), some):
+            pass
+        fresh = {key: pair for key, pair in _pairs.items() if key not in before}
+        return fresh, {key: error for key, error in _errors.items() if key not in before}
+
+    lacking = [one for one in families if not _pairs.keys() >= {*_make_keys(*one, seed)}]
+    with cores_shared(2), Fork(lambda: compare(lacking[1::2]), wanted=len(lacking) > 1) as others:
+        if others.begun:
+            compare(lacking[::2])
+            pairs, errors = others.result()
+            with _writing:
+                _pairs.update(pairs)
+                _errors.update(errors)
 
 
 def compute_paired_differences(
@@ -127,6 +156,12 @@ def compute_row_errors(rows: Sequence[Iterable[RunResult]], *, resamples: int, s
     drawn = average_samples(list(lacking.values()), resamples=resamples, seed=seed)
     known = dict(zip(lacking, (sample.error for sample in drawn), strict=True))
     return [known[key] if key in known else _errors[key] for key in wanted]
+
+
+def _make_keys(couples: Sequence[Folds], resamples: int, seed: int) -> list[_Key]:
+    """Make the keys under which the figures of couples are kept."""
+    key_of = _KeyMaker(resamples, seed)
+    return [tuple((key_of(a), key_of(b)) for a, b in folds) for folds in couples]
 
 
 class _KeyMaker:

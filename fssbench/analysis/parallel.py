@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from fssbench.threads import count_processors
@@ -15,6 +16,8 @@ _Result = TypeVar("_Result")
 _MOST = 8
 """Largest number of threads.  Each thread holds the draws of one plan in memory."""
 _thread = threading.local()
+_processes = 1
+"""Processes that share the cores with this one, itself included."""
 
 
 def map_in_threads(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
@@ -48,5 +51,16 @@ def _note_thread() -> None:
     _thread.is_one_of_several = True
 
 
+@contextmanager
+def cores_shared(processes: int) -> Iterator[None]:
+    """Context in which a number of processes compute at once, this one included, so each has fewer threads."""
+    global _processes
+    before, _processes = _processes, processes
+    try:
+        yield
+    finally:
+        _processes = before
+
+
 def _count_threads() -> int:
-    return count_processors() if os.environ.get("OPENBLAS_NUM_THREADS") == "1" else 1
+    return count_processors() // _processes if os.environ.get("OPENBLAS_NUM_THREADS") == "1" else 1

@@ -11,7 +11,8 @@ import errno
 import faulthandler
 import importlib
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -113,12 +114,17 @@ class Verbs(click.Group):
         open_closed_streams()
         return super().main(*args, **kwargs)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the options before the verb."""
+        with _usage_errors_escaped():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; a user's mistake ends in its message and exit code, without a traceback."""
         let_threads_sleep()
         try:
             require_torch()
-            with exit_code_armed(), handle_sigterm():
+            with exit_code_armed(), handle_sigterm(), _usage_errors_escaped():
                 return super().invoke(ctx)
         except FssbenchError as error:
             from fssbench.plugins.calls import is_debugging, was_shown
@@ -153,6 +159,16 @@ class Verbs(click.Group):
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
+
+
+@contextmanager
+def _usage_errors_escaped() -> Iterator[None]:
+    """Context that escapes what a terminal would obey in click's own errors, which repeat arguments as they are."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.message = escape_text(error.message)
+        raise
 
 
 def _report_system_error(error: OSError) -> None:

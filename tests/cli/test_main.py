@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.testing import CliRunner
+from fuzzing import find_faults
 
 from fssbench import errors
 from fssbench.cli import EXIT_CODES, INTERRUPTED, TERMINATED, VERBS, main, output
@@ -210,3 +211,21 @@ def test_module_and_command_are_the_same() -> None:
     run = _run("--version")
     assert run.stdout.startswith("fssbench, version ")
     assert _run("nonsense").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["data", "forget", "one", "a\x9b31m\u202ec"],
+        ["list", "--a\x9b31m\u202ec"],
+        ["list", "methods", "a\x1b[31m\u2066", "b"],
+        ["--a\x9b31m\u202ec"],
+        ["a\x9b31m\u202ec"],
+        ["run", "--episodes", "a\x9b31m\u202ec"],
+    ],
+)
+def test_a_wrong_argument_reaches_no_terminal_as_control_characters(line: list[str]) -> None:
+    result = CliRunner().invoke(main, line)
+    assert result.exit_code == 2
+    assert [*find_faults(result)] == []
+    assert "202e" in result.output or "2066" in result.output

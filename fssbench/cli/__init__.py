@@ -167,8 +167,10 @@ def _usage_errors_escaped() -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        error.message = escape_text(error.message)
-        raise
+        text = error.format_message()
+        if escape_text(text) == text:
+            raise
+        raise click.UsageError(escape_text(text), error.ctx) from None
 
 
 def _report_system_error(error: OSError) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fssbench.contracts.encoded import Encoded
 from fssbench.contracts.methods import Features, Method
-from fssbench.contracts.prediction import select_episodes
+from fssbench.contracts.prediction import change_each, select_episodes
 
 
 class EncodingMethod(Method):
@@ -56,13 +56,8 @@ class EncodingMethod(Method):
 
         The images are encoded one by one, as in an evaluation, so that the bits are the same.
         """
-        if isinstance(support, Tensor):
-            supports: Any = support.flatten(0, 1)
-        else:
-            supports = {tap: maps.flatten(0, 1) for tap, maps in support.items()}
-        encoded = self._encode_each(supports)
-        spread = {name: maps.unflatten(0, (-1, shots)) for name, maps in encoded.items()}
-        return self._encode_each(query), Encoded(spread)
+        encoded = self._encode_each(change_each(support, lambda tensor: tensor.flatten(0, 1)))
+        return self._encode_each(query), change_each(encoded, lambda maps: maps.unflatten(0, (-1, shots)))
 
     def _encode_each(self, images: Any) -> Encoded:
         """Encode N images, each alone."""

@@ -6,7 +6,7 @@ These functions belong to the contract and not to the harness, because `Method.l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -219,14 +219,17 @@ def vote_on_masks(masks: list[Tensor]) -> Tensor:
 
 def select_episodes(inputs: Any, part: slice) -> Any:
     """Some episodes of images, or of features by tap."""
-    if isinstance(inputs, Tensor):
-        return inputs[part]
-    maps = {tap: maps[part] for tap, maps in inputs.items()}
-    return Encoded(maps) if isinstance(inputs, Encoded) else maps
+    return change_each(inputs, lambda tensor: tensor[part])
 
 
 def select_support(support: Any, k: int) -> Any:
     """Support `k` alone, its shot axis kept, of images (B, K, ...) or of features by tap."""
-    if isinstance(support, Mapping):
-        return {tap: maps[:, k : k + 1] for tap, maps in support.items()}
-    return support[:, k : k + 1]
+    return change_each(support, lambda tensor: tensor[:, k : k + 1])
+
+
+def change_each(inputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Change images, or every map of features by tap or of encodings by name, which stay what they are."""
+    if isinstance(inputs, Tensor):
+        return change(inputs)
+    maps = {name: change(each) for name, each in inputs.items()}
+    return Encoded(maps) if isinstance(inputs, Encoded) else maps

@@ -13,7 +13,7 @@ from functools import lru_cache, reduce
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fssbench.contracts.results import RunResult
 from fssbench.metrics import select_scored_classes
@@ -137,10 +137,13 @@ def collect_evidence(runs: Iterable[RunResult]) -> Evidence:
 
 def distinct_episodes(runs: Iterable[RunResult]) -> int:
     """Count the episodes of some folds; folds that are tested on the same plan share theirs."""
-    counted: dict[str, set[int]] = {}
+    on_plans: dict[str, list[NDArray[np.int64]]] = {}
     for run in runs:
-        counted.setdefault(run.plan_sha256, set()).update(run.indices.tolist())
-    return sum(map(len, counted.values()))
+        on_plans.setdefault(run.plan_sha256, []).append(run.indices)  # each index is once in a run
+    return sum(
+        len(indices[0] if len(indices) == 1 else np.unique(np.concatenate(indices)))
+        for indices in on_plans.values()
+    )
 
 
 def planned_episodes(runs: Iterable[RunResult]) -> int:

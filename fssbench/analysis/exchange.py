@@ -122,8 +122,9 @@ class _Family:
         exact = all(part.largest < LARGEST_EXACT for part in self._classes)
         self._kind: Any = np.float32 if exact else np.float64
         self._totals = np.array([part.totals for part in self._classes]).reshape(-1, 2, self._methods)
-        kept = self._totals[:, :, self._a] - self._totals[:, :, self._b]
-        self._limits = np.abs(self._compute_gaps(self._a, self._b, kept)) - tolerance
+        of_a, of_b = (self._totals[:, :, rows] for rows in (self._a, self._b))
+        self._both = of_a + of_b
+        self._limits = np.abs(self._compute_gaps(np.arange(len(couples)), of_a - of_b)) - tolerance
 
     def count_reached(self) -> NDArray[np.int64]:
         """Count for each couple the draws whose difference is as large as the one measured."""
@@ -162,26 +163,24 @@ class _Family:
         most = max(1, _MOST_EXACT // max(1, len(counts)))
         for first in range(0, len(couple), most):
             own, at = couple[first : first + most], draw[first : first + most]
-            a, b = self._a[own], self._b[own]
-            gaps = self._compute_gaps(a, b, _subtract(sums, a, b, at))
+            gaps = self._compute_gaps(own, _subtract(sums, self._a[own], self._b[own], at))
             reached += np.bincount(own[np.abs(gaps) >= self._limits[own]], minlength=len(reached))
         return reached
 
-    def _compute_gaps(self, a: _Rows, b: _Rows, kept: _Floats) -> _Floats:
+    def _compute_gaps(self, couples: _Rows, kept: _Floats) -> _Floats:
         """Compute A minus B in points; a draw without a figure shows no difference.
 
         Args:
-            a: (n) row of A of each difference.
-            b: (n) row of B.
+            couples: (n) couple of each difference.
             kept: (classes, 2, n) sum of A minus that of B, with the signs of the draw.
         """
-        both = self._totals[:, :, a] + self._totals[:, :, b]
-        gaps = np.zeros(len(a))
+        both = self._both[:, :, couples]
+        gaps = np.zeros(len(couples))
         for fold in self._folds:
             means = []
             for twice in (both[fold] + kept[fold], both[fold] - kept[fold]):
-                inter, union = twice[:, 0] / 2, twice[:, 1] / 2
-                ious = (inter / np.maximum(union, 1)).sum(axis=0)
+                inter, union = twice[:, 0], twice[:, 1]  # twice the sums of one method
+                ious = (inter / np.maximum(union, 2)).sum(axis=0)
                 number = (union > 0).sum(axis=0) if self._classes[fold.start].excluding else len(union)
                 with np.errstate(invalid="ignore"):
                     means.append(ious / number * 100)

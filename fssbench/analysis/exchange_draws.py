@@ -6,6 +6,7 @@ numbers of 32 bits, the lowest first; to draw the numbers and to leave the bits 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,11 @@ def draw_exchanges(queries: int, draws: int, rng: np.random.Generator) -> NDArra
 
 def unpack_signs(packed: NDArray[np.uint8], kind: Any) -> NDArray[Any]:
     """Return (queries, 8 x bytes) numbers of a kind: -1 for a query that is exchanged, otherwise 1."""
-    bits = np.unpackbits(packed, axis=1, bitorder="little").view(np.int8)
-    bits *= -2
-    bits += 1
-    return bits.astype(kind)
+    return _list_signs(kind).take(packed, axis=0).reshape(len(packed), 8 * packed.shape[1])
+
+
+@lru_cache
+def _list_signs(kind: Any) -> NDArray[Any]:
+    """List the (256, 8) signs that are packed in each value of a byte."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    return np.where(bits, -1, 1).astype(kind)

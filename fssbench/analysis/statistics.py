@@ -185,12 +185,14 @@ def compute_difference(a: Sample, b: Sample) -> Difference:
     if shortage or len(a.replicates) != len(b.replicates) or not len(a.replicates):
         return Difference(value, math.nan, math.nan, math.nan, math.nan, shortage)
     gaps = _drop_missing(a.replicates - b.replicates)
+    if not len(gaps):
+        return Difference(value, math.nan, math.nan, p=1.0, error=math.nan)
     tail = min(int(np.count_nonzero(gaps <= 0)), int(np.count_nonzero(gaps >= 0)))
-    error = float(gaps.std()) if len(gaps) else math.nan
+    error = float(gaps.std())
     p = min(1.0, 2 * (tail + 1) / (len(gaps) + 1))
     if tail == 0 and error > 0:
         p = min(p, max(2 * NormalDist().cdf(-abs(value) / error), _SMALLEST_P))
-    return Difference(value, *_compute_percentiles(gaps), p=p, error=error)
+    return Difference(value, *_compute_ends(gaps), p=p, error=error)
 
 
 def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
@@ -319,14 +321,18 @@ def sum_by_cluster(groups: NDArray[np.int64], counts: NDArray[np.int64]) -> NDAr
 
 def _drop_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values that are numbers; the array itself if all are."""
-    missing = np.isnan(values)
-    return values[~missing] if missing.any() else values
+    if not len(values) or not math.isnan(values.min()):  # a minimum is nan if any value is
+        return values
+    return values[~np.isnan(values)]
 
 
 def _compute_percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
     numbers = _drop_missing(values)
-    if not len(numbers):
-        return math.nan, math.nan
+    return _compute_ends(numbers) if len(numbers) else (math.nan, math.nan)
+
+
+def _compute_ends(numbers: NDArray[np.float64]) -> tuple[float, float]:
+    """Compute the ends of the interval of numbers, none of them nan."""
     return compute_quantile(numbers, (1 - LEVEL) / 2), compute_quantile(numbers, (1 + LEVEL) / 2)
 
 

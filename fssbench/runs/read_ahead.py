@@ -17,7 +17,7 @@ from fssbench.runs.pictures import Places, locate_panels
 from fssbench.runs.records import RecordTable, parse_canonical
 from fssbench.runs.store import LOG
 
-_HERE = 0.4
+_HERE = 0.25
 """Share of the runs whose logs are read in the first process."""
 
 

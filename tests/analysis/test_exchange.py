@@ -90,13 +90,13 @@ def test_estimates_change_no_p(
         runs.append(replace(whole, union=union, inter=rng.integers(0, union + 1)))
     couples = list(combinations(runs, 2))
     lines = []
-    decide = exchange._Line.decide
+    decide = exchange.Estimates.decide
 
     def keep(line: Any, sums: Any, limits: Any) -> Any:
         lines.append((line, sums))
         return decide(line, sums, limits)
 
-    monkeypatch.setattr(exchange._Line, "decide", keep)
+    monkeypatch.setattr(exchange.Estimates, "decide", keep)
     draws = 24
     assert exchange_p([[couple] for couple in couples], draws=draws, seed=5) == [
         plain_exchange_p(a, b, draws=draws, seed=5) for a, b in couples

@@ -221,7 +221,7 @@ class _Class:
     def make(cls, sums: _Floats, exchanged: NDArray[np.uint8], classes: int, excluding: bool) -> _Class:
         """Make it from the (queries, 2, methods) sums by query of one class of so many."""
         moved = sums - np.rint(sums.mean(axis=2, keepdims=True))
-        counts = np.ascontiguousarray(moved.reshape(len(sums), -1).T)
+        counts = np.ascontiguousarray(moved.reshape(len(sums), 2 * sums.shape[2]).T)
         there = bool((sums[:, 1] > 0).all(axis=1).any())
         return cls(counts, sums.sum(axis=0), exchanged, 100 / classes, excluding, there)
 

@@ -111,6 +111,40 @@ def test_estimates_change_no_p(
                 assert reached.tolist() == (gaps >= limits[:, None]).sum(axis=1).tolist()
 
 
+def test_the_factor_decides_what_the_line_leaves_open_with_few_queries_in_many_classes(
+    table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    whole = table.make_run("m", episodes=80, queries=40, classes=20)
+    runs = []
+    for _ in range(3):
+        union = (whole.union * rng.uniform(1, 4, whole.union.shape)).astype(np.int64)
+        runs.append(replace(whole, union=union))
+    couples = list(combinations(runs, 2))
+    decided = []
+    apply = exchange.Estimates._compute_with_factor
+    decide = exchange.Estimates.decide
+
+    def keep(estimates: Any, sums: Any, couple: Any, draw: Any) -> Any:
+        decided.append(len(couple))
+        return apply(estimates, sums, couple, draw)
+
+    def keep_open(estimates: Any, sums: Any, limits: Any) -> Any:
+        outcome = decide(estimates, sums, limits)
+        decided.append(-len(outcome[1]))
+        return outcome
+
+    monkeypatch.setattr(exchange.Estimates, "_compute_with_factor", keep)
+    monkeypatch.setattr(exchange.Estimates, "decide", keep_open)
+    draws = 200
+    assert exchange_p([[couple] for couple in couples], draws=draws, seed=5) == [
+        plain_exchange_p(a, b, draws=draws, seed=5) for a, b in couples
+    ]
+    without, still = sum(n for n in decided if n > 0), -sum(n for n in decided if n < 0)
+    assert without > 20
+    assert still < without / 10
+
+
 def test_estimates_change_no_p_of_folds_that_share_a_plan_and_of_many_draws(table: Any) -> None:
     """The draws of a fold are in several blocks, and a method is a fold of two couples."""
     a, b, c = (

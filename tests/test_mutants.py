@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mutants import Mutant, find_function, make_mutants
+from mutants import Mutant, find_function, make_mutants, wait
 from places import ROOT
 
 import fssbench.metrics
@@ -81,6 +82,13 @@ def test_every_mutant_of_the_shuffle_is_noticed() -> None:
     for mutant in make_mutants(sampling, "shuffle_items"):
         with mutated(sampling, mutant):
             assert draw() != expected, mutant.change
+
+
+def test_a_mutant_that_never_ends_is_killed() -> None:
+    endless = os.posix_spawn(sys.executable, [sys.executable, "-c", "while True: pass"], os.environ)
+    assert os.WTERMSIG(wait(endless, 0.2)) == signal.SIGKILL
+    ended = os.posix_spawn(sys.executable, [sys.executable, "-c", "raise SystemExit(3)"], os.environ)
+    assert os.waitstatus_to_exitcode(wait(ended, 60)) == 3
 
 
 @pytest.mark.nightly

@@ -158,9 +158,9 @@ def sum_by_class(class_ids: ArrayLike, counts: ArrayLike, classes: Iterable[int]
     if foreign:
         raise UsageError(f"the episodes have the classes {foreign[:5]}, but the fold has {order[:5]}...")
     whole = np.asarray(counts, dtype=np.int64)
-    out = np.zeros((len(order), whole.shape[1] if whole.ndim > 1 else 2), dtype=np.int64)
+    out = np.zeros((len(order), whole.shape[1]), dtype=np.int64)
     places = np.array([place[c] for c in met.tolist()], dtype=np.int64)[rows]
-    np.add.at(out, places, whole.reshape(len(ids), out.shape[1]))
+    np.add.at(out, places, whole)
     return out
 
 

@@ -190,6 +190,15 @@ def test_runs_scored_together_have_the_digits_of_each(
     assert repr(together) == repr([(one.miou, one.fb_iou) for one in each])
 
 
+@pytest.mark.parametrize("absent", ["zero", "exclude"])
+def test_a_union_of_one_pixel_is_not_an_empty_one(absent: str) -> None:
+    ids, inter, union = np.array([4, 7]), np.array([[0, 1], [1, 0]]), np.array([[0, 1], [1, 1]])
+    alone = score(ids, inter, union, [4, 7], absent=absent)
+    assert (alone.per_class, alone.miou, alone.fb_iou) == ({4: 100.0, 7: 0.0}, 50.0, 75.0)
+    together = score_together(ids, np.hstack([inter, union]), [4, 7], absent=absent)
+    assert together == [(50.0, 75.0)]
+
+
 def test_runs_scored_together_are_refused_as_each_is() -> None:
     with pytest.raises(UsageError, match="classes \\[9\\]"):
         score_together(np.array([9]), np.ones((1, 4), dtype=np.int64), [0], absent="zero")

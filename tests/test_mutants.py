@@ -92,7 +92,7 @@ def test_a_mutant_that_never_ends_is_killed() -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
     ("module", "tests"),
     [

@@ -17,6 +17,7 @@ from fssbench.cli.options import PATH, json_option
 from fssbench.cli.output import emit_json, escape_text, print_table
 from fssbench.cli.run_words import list_run_words, parse_run
 from fssbench.errors import DataError, UsageError
+from fssbench.files.secrets import hide_in_text
 from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
@@ -240,7 +241,11 @@ def _print_tasks(launch: Launch, request: Request, *, as_json: bool) -> None:
     from fssbench.launching.estimate import START, estimate_cost
 
     if as_json:
-        emit_json(each.model_dump(mode="json") for each in (*launch.tasks, *launch.closing))
+        shown = (
+            {**each.model_dump(mode="json"), "words": _hide_words(each)}
+            for each in (*launch.tasks, *launch.closing)
+        )
+        emit_json(shown)
         return
     print_table(
         ("method", "tasks", "episodes"),
@@ -296,7 +301,12 @@ def _describe(resources: Resources) -> str:
 
 
 def _compose(task: Task) -> str:
-    return compose_next_command(*task.words, carried=())
+    return compose_next_command(*_hide_words(task), carried=())
+
+
+def _hide_words(task: Task) -> list[str]:
+    """Return the words of a task without the secrets among them; what a node is given has them."""
+    return [hide_in_text(word) for word in task.words]
 
 
 def _conclude(launch: Launch, folder: Path, submitted: int, *, as_json: bool) -> None:

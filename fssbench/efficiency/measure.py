@@ -44,6 +44,7 @@ from fssbench.loading.load import load_method
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import BACKBONES, METHODS, load_plugin
 from fssbench.runs.identity import make_label
+from fssbench.runs.redaction import identify_value
 
 _OWN_SALT = secrets.token_hex(16)
 
@@ -161,7 +162,7 @@ def _measure(
     facts: dict[str, Any] = {
         "method": method.card.name,
         "label": make_label(method),
-        "config": provenance.config,
+        "config": identify_value("", provenance.config),
         "backbone": method.backbone.name if method.backbone else "own",
         "weights": method.backbone.weights if method.backbone else "own",
         "checkpoint_sha256": provenance.checkpoint_sha256,

@@ -52,6 +52,17 @@ def test_one_and_five_shot_are_measured_and_stored(asked, tmp_path):
     assert f"Next: `fssbench report {tmp_path}" in answer.stderr
 
 
+def test_a_secret_setting_is_in_no_measurement(asked, tmp_path):
+    folder = tmp_path / "anna"
+    answer = invoke(tmp_path, "-m", "one-convolution", "-k", 1, "--set", "api_key=S3CRET", "--json")
+    assert answer.exit_code == 0, answer.output
+    other = invoke(tmp_path, "-m", "one-convolution", "-k", 1, "--set", f"api_key={folder}/S3CRET", "--json")
+    assert other.exit_code == 0, other.output
+    stored = [path.read_text() for path in tmp_path.rglob("*.json")]
+    assert len(stored) == 2, "another secret is another measurement"
+    assert not any("S3CRET" in text for text in (*stored, answer.output, other.output))
+
+
 def test_json_owns_standard_output(asked, tmp_path, null):
     answer = invoke(tmp_path, "-m", "linear", "-k", 1, "--size", 64, "--json", "--batch", 2)
     (row,) = null.parse_json_lines(answer.stdout)

@@ -78,6 +78,18 @@ def test_a_dry_run_lists_commands_that_run_accepts(tmp_path: Path, monkeypatch: 
     assert not {"launches", "runs", "l"} & {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_dry_run_shows_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = ("--set", "api_key=S3CRET", "--set", "url=https://anna:S3CRET@host/x")
+    result = launch("--slurm", "--dry-run", "--no-check", *form, *RUN, *settings)
+    assert result.exit_code == 0, result.stderr
+    assert "S3CRET" not in result.output
+    assert "api_key=[hidden]" in result.stdout
+
+
 def test_threads_of_the_tasks_are_not_those_of_the_process_that_launches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

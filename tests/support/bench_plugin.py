@@ -28,9 +28,10 @@ def make_card(name: str) -> MethodCard:
 
 
 class Steps(MethodConfig):
-    """Settings: number of adaptation steps."""
+    """Settings: number of adaptation steps, and a secret as methods with a remote model have."""
 
     steps: int = 0
+    api_key: str = ""
     ablations = {"two": {"steps": 2}}
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
@@ -25,6 +26,8 @@ _leave: Callable[[int], NoReturn] = os._exit
 """The function that ends the process at once, as Python gives it."""
 _MODULES: tuple[Any, ...] = (os, sys.modules["nt" if os.name == "nt" else "posix"])
 """The modules from which a plugin takes it."""
+PATIENCE = 60.0
+"""Seconds for which the threads of a plugin may go on after the work of the program is complete."""
 
 
 @contextmanager
@@ -66,6 +69,7 @@ def run_program(command: Callable[[], object]) -> NoReturn:
         command()
     except SystemExit as end:
         if end.code in (0, None):
+            _limit_threads()
             raise
         if not isinstance(end.code, int):
             click.echo(str(end.code), err=True)
@@ -73,7 +77,31 @@ def run_program(command: Callable[[], object]) -> NoReturn:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         _end(BUG)
+    _limit_threads()
     sys.exit(0)
+
+
+def _list_threads() -> list[threading.Thread]:
+    """List the threads for which Python waits before it ends the process."""
+    return [t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
+
+
+def _limit_threads() -> None:
+    """End the process after a while if a thread that a plugin has started never ends: Python would wait for it."""
+
+    def end() -> None:
+        if threads := _list_threads():
+            with suppress(Exception):
+                click.echo(
+                    f"note: the work is complete; thread {threads[0].name!r} of a plugin was still running and was ended",
+                    err=True,
+                )
+            _end(0)
+
+    if _list_threads():
+        timer = threading.Timer(PATIENCE, end)
+        timer.daemon = True
+        timer.start()
 
 
 def _end(code: int) -> NoReturn:

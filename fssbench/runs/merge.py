@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from fssbench.runs.summary import summarise
 from fssbench.runs.support_probes import SUPPORT_PROBES
 from fssbench.runs.support_sizes import join_support_sizes
 from fssbench.runs.writer import RunWriter
+
+_NAMED = 100
+"""Missing shards of a run that a message names."""
 
 
 @check_arguments
@@ -83,10 +87,12 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
     numbers = [run.manifest.block.shard for run in shards]
     have = set(filter(None, numbers))
     parts = max(parts for _, parts in have)
-    missing = [f"{i}/{parts}" for i in range(1, parts + 1) if (i, parts) not in have]
-    if missing:
+    if lacking := parts - sum(1 <= part <= parts for part, _ in have):
+        missing = (f"{i}/{parts}" for i in range(1, parts + 1) if (i, parts) not in have)
+        named = ", ".join(islice(missing, _NAMED))  # a stranger's number of parts may be beyond any memory
+        others = f" and {lacking - _NAMED} more" if lacking > _NAMED else ""
         raise DataError(
-            f"the shards {', '.join(missing)} of {first.slug} are missing. Next: run them, then merge all shards"
+            f"the shards {named}{others} of {first.slug} are missing. Next: run them, then merge all shards"
         )
     for run in shards:
         lacking = sorted(set(run.wanted) - set(run.records))

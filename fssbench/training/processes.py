@@ -84,13 +84,18 @@ def join_workers(device: str) -> Iterator[Workers]:
         device: torch device; `cuda` becomes this process's own GPU.
 
     Raises:
-        UsageError: if the processes cannot reach each other.
+        UsageError: if the variables of `torchrun` name no process, or if the processes cannot reach each other.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _read_number("WORLD_SIZE", 1)
     if size == 1:
         yield Workers(device=torch.device(device))
         return
-    rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
+    rank, local = _read_number("RANK", 0), _read_number("LOCAL_RANK", 0)
+    if rank >= size:  # the others would wait for this process, and it for them
+        raise UsageError(
+            f"RANK, WORLD_SIZE are {rank} and {size}: there is no such process. Next: start the processes with "
+            "`torchrun`, or unset the variables"
+        )
     own = torch.device("cuda", local) if torch.device(device).type == "cuda" else torch.device(device)
     if own.type == "cuda":
         torch.cuda.set_device(own)
@@ -105,6 +110,16 @@ def join_workers(device: str) -> Iterator[Workers]:
         yield Workers(rank, size, own)
     finally:
         distributed.destroy_process_group()
+
+
+def _read_number(name: str, absent: int) -> int:
+    text = os.environ.get(name, str(absent))
+    if not (text.isascii() and text.isdecimal()):
+        raise UsageError(
+            f"{name} is {text!r}, not a number, so the processes of this training are unknown. Next: start them with "
+            "`torchrun`, or unset the variable"
+        )
+    return int(text)
 
 
 def _connect(backend: str, rank: int, size: int) -> None:

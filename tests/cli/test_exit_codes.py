@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -60,6 +61,22 @@ def test_a_handler_at_exit_changes_no_code_of_an_error(code: object, expected: i
         run_program(lambda: sys.exit(code))  # type: ignore[arg-type]
 
     assert exit_code_of(work) == expected
+
+
+@pytest.mark.parametrize("command", [lambda: None, lambda: sys.exit(0)])
+def test_a_thread_that_a_plugin_has_left_does_not_keep_the_program_for_ever(
+    monkeypatch: pytest.MonkeyPatch, command: Callable[[], object]
+) -> None:
+    monkeypatch.setattr("fssbench.cli.exit_codes.PATIENCE", 0.2)
+
+    def work() -> None:
+        threading.Thread(target=threading.Event().wait, name="endless").start()
+        try:
+            run_program(command)
+        finally:
+            threading._shutdown()  # type: ignore[attr-defined]  # Python waits so before it ends
+
+    assert exit_code_of(work) == 0
 
 
 def test_a_bug_keeps_its_code() -> None:

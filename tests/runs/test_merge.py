@@ -88,6 +88,14 @@ def test_missing_shards_are_named(null):
     assert not (null.folder / "out").exists()
 
 
+def test_a_number_of_shards_beyond_any_memory_is_counted_and_not_listed(null):
+    null.run("shards", null.plan(9), shard=(2, 10**20))
+    with pytest.raises(DataError) as refused:
+        merge([null.folder / "shards"], null.folder / "out")
+    assert error_names(refused.value, f"1/{10**20}, 3/{10**20}", f"and {10**20 - 101} more")
+    assert len(str(refused.value)) < 5000
+
+
 def test_incomplete_shard_is_named_with_its_episode(null):
     plan = null.plan(8)
     paths = [null.run("shards", plan, shard=(part, 2))[0].path for part in (1, 2)]

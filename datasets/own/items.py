@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fssbench.api import DataError, list_folder, read_lines
+from fssbench.api import DataError, check_links, list_folder, read_lines
 
 from .annotations import Annotations, load_annotations
 from .description import Description, Part, Split
@@ -104,7 +104,8 @@ def list_pictures(root: Path, folder: str, problems: list[Problem], skipped: str
         below = waiting.pop()
         place = "/".join(part for part in (folder, below) if part and part != ".")
         listing = list_folder(root / place, ENDINGS)
-        inner = [f"{below}/{name}".strip("/") for name in listing.folders]
+        folders = [name for name in listing.folders if _may_enter(root, f"{place}/{name}".strip("/"), problems)]
+        inner = [f"{below}/{name}".strip("/") for name in folders]
         waiting += [each for each in inner if _join(folder, each) != skipped]
         for one, two in listing.clashes:
             problems.append(
@@ -122,6 +123,22 @@ def list_pictures(root: Path, folder: str, problems: list[Problem], skipped: str
         for name, on_disk in listing.files.items():
             pictures[f"{below}/{name}".strip("/")] = f"{below}/{on_disk}".strip("/")
     return dict(sorted(pictures.items()))
+
+
+def _may_enter(root: Path, folder: str, problems: list[Problem]) -> bool:
+    """Return whether a folder may be listed: a link may lead neither out of the data set nor back to a folder above."""
+    path = root / folder
+    if not path.is_symlink():
+        return True
+    try:
+        check_links(path, (root,))
+    except DataError as error:
+        problems.append(Problem(folder, str(error).partition(" Next: ")[0], "copy the folder to its place (`cp -rL`)"))
+        return False
+    if path.resolve() in path.parent.resolve().parents or path.resolve() == path.parent.resolve():
+        problems.append(Problem(folder, "is a link to a folder that holds it", "remove it"))
+        return False
+    return True
 
 
 def _join(folder: str, name: str) -> str:

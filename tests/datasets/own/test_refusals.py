@@ -410,6 +410,17 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> No
         prepare(folder)(folder).pool("test")
 
 
+@pytest.mark.parametrize("target", ["elsewhere", "."])
+def test_a_linked_folder_is_named_and_not_listed(folder: Path, tmp_path: Path, target: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "a.png").write_bytes((folder / "images/0.png").read_bytes())
+    (folder / "images" / "more").symlink_to(elsewhere if target == "elsewhere" else target)
+    found = errors(folder)
+    assert list(found) == ["images/more"]
+    assert "link" in found["images/more"]
+
+
 def test_folders_below_images_may_be_classes_or_not(tmp_path: Path) -> None:
     for name in ("north", "south"):
         own_folders.write_binary(tmp_path / "x", [own_folders.draw_labels(n) for n in range(3)])

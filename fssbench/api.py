@@ -193,7 +193,7 @@ if TYPE_CHECKING:
     )
     from fssbench.files.atomic import replace_file as replace_file
     from fssbench.files.cache import cache_folder as cache_folder
-    from fssbench.files.clean_text import clean_line as clean_line
+    from fssbench.files.clean_text import clean_line as clean_line, guard_formula as guard_formula
     from fssbench.files.hashing import (
         State as State,
         hash_present_file as hash_present_file,

@@ -104,7 +104,9 @@ def list_pictures(root: Path, folder: str, problems: list[Problem], skipped: str
         below = waiting.pop()
         place = "/".join(part for part in (folder, below) if part and part != ".")
         listing = list_folder(root / place, ENDINGS)
-        folders = [name for name in listing.folders if _may_enter(root, f"{place}/{name}".strip("/"), problems)]
+        folders = [
+            name for name in listing.folders if _may_enter(root, f"{place}/{name}".strip("/"), problems)
+        ]
         inner = [f"{below}/{name}".strip("/") for name in folders]
         waiting += [each for each in inner if _join(folder, each) != skipped]
         for one, two in listing.clashes:
@@ -133,7 +135,9 @@ def _may_enter(root: Path, folder: str, problems: list[Problem]) -> bool:
     try:
         check_links(path, (root,))
     except DataError as error:
-        problems.append(Problem(folder, str(error).partition(" Next: ")[0], "copy the folder to its place (`cp -rL`)"))
+        problems.append(
+            Problem(folder, str(error).partition(" Next: ")[0], "copy the folder to its place (`cp -rL`)")
+        )
         return False
     if path.resolve() in path.parent.resolve().parents or path.resolve() == path.parent.resolve():
         problems.append(Problem(folder, "is a link to a folder that holds it", "remove it"))

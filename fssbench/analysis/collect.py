@@ -24,7 +24,6 @@ from fssbench.contracts.support_probes import SupportProbe
 from fssbench.efficiency.store import read_all
 from fssbench.errors import DataError
 from fssbench.evidence import distinct_episodes
-from fssbench.runs.checksums import PICTURES, find_changed_files
 from fssbench.runs.copies import drop_copies
 from fssbench.runs.mark_legend import missing_folds_marks
 from fssbench.runs.marks import make_completeness_marks, make_run_marks
@@ -33,7 +32,7 @@ from fssbench.runs.read_ahead import ReadAhead
 from fssbench.runs.records import RecordTable
 from fssbench.runs.sessions import Session
 from fssbench.runs.store import StoredRun, find_run_folders, read_run
-from fssbench.runs.summary import find_summary_fault, score_counts
+from fssbench.runs.summary import describe_change, score_counts
 from fssbench.runs.support_probes import SUPPORT_PROBES
 from fssbench.runs.support_sizes import read_support_sizes
 
@@ -69,15 +68,8 @@ def collect(
             except DataError as error:
                 notes.append(f"left out: {error}")
                 continue
-            if changed := find_changed_files(path, leave=PICTURES):
-                notes.append(
-                    f"{path} was changed after it was written ({', '.join(changed)}); the figures are those of its "
-                    f"records. Next: `fssbench verify {path}`"
-                )
-            elif fault := find_summary_fault(run):
-                notes.append(
-                    f"{path}: {fault}; the figures are those of its records. Next: `fssbench verify {path}`"
-                )
+            if change := describe_change(run):
+                notes.append(change)
             if not run.records:
                 notes.append(f"left out: {path.name} holds no episode")
             elif run.manifest.block.shard:

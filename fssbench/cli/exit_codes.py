@@ -93,7 +93,8 @@ def _limit_threads() -> None:
         if threads := _list_threads():
             with suppress(Exception):
                 click.echo(
-                    f"note: the work is complete; thread {threads[0].name!r} of a plugin was still running and was ended",
+                    f"note: the work is complete. Thread {threads[0].name!r} of a plugin was still running "
+                    f"{PATIENCE:g} s later and was ended with the program",
                     err=True,
                 )
             _end(0)

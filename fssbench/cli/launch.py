@@ -241,11 +241,11 @@ def _print_tasks(launch: Launch, request: Request, *, as_json: bool) -> None:
     from fssbench.launching.estimate import START, estimate_cost
 
     if as_json:
-        shown = (
+        previews = (
             {**each.model_dump(mode="json"), "words": _hide_words(each)}
             for each in (*launch.tasks, *launch.closing)
         )
-        emit_json(shown)
+        emit_json(previews)
         return
     print_table(
         ("method", "tasks", "episodes"),

@@ -29,7 +29,7 @@ def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
     from fssbench.cli.output import emit_json, print_table, to_one_line
     from fssbench.runs.copies import drop_copies
     from fssbench.runs.store import find_run_folders, read_run
-    from fssbench.runs.summary import collect_run_evidence, score_run
+    from fssbench.runs.summary import collect_run_evidence, describe_change, score_run
 
     paths = [path for folder in runs or (Path("runs"),) for path in find_run_folders(folder)]
     if not paths:
@@ -37,7 +37,7 @@ def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
             f"there are no runs in {', '.join(map(str, runs)) or 'runs'}. Next: `fssbench run --help`"
         )
     runs_read, notes = drop_copies(map(read_run, dict.fromkeys(paths)))
-    for note in notes:
+    for note in (*filter(None, map(describe_change, runs_read)), *notes):
         click.echo(f"note: {to_one_line(note)}", err=True)
     rows: list[dict[str, Any]] = []
     for run in runs_read:

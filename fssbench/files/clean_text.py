@@ -27,6 +27,17 @@ def clean_line(text: object) -> str:
     return "".join(c if unicodedata.category(c)[0] != "C" else f"⟨{ord(c):02X}⟩" for c in line)
 
 
+def guard_formula(text: object) -> str:
+    """Return one line of text that no spreadsheet takes for a formula.
+
+    Example:
+        >>> guard_formula("=cmd()"), guard_formula("pmnet")
+        ("'=cmd()", 'pmnet')
+    """
+    plain = clean_line(text)
+    return f"'{plain}" if plain.lstrip()[:1] in {"=", "+", "-", "@", "＝", "＋", "－", "＠"} else plain
+
+
 def escape_json(text: str) -> str:
     r"""Escape, in a text that is JSON, all characters that command a terminal or a reading direction.
 

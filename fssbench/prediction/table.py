@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fssbench.files.clean_text import guard_formula
 from fssbench.prediction.layout import list_output_files
 from fssbench.prediction.records import ImageRecord
 
@@ -54,7 +55,10 @@ def make_failed_row(file: str, problem: str) -> dict[str, Any]:
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Write rows as CSV in UTF-8; shares, confidences and seconds with four decimals."""
+    """Write rows as CSV in UTF-8; shares, confidences and seconds with four decimals.
+
+    No name is a formula to a spreadsheet or a command to a terminal; `predictions.jsonl` holds it unchanged.
+    """
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -70,4 +74,4 @@ def _format(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}"
-    return str(value)
+    return guard_formula(value)

@@ -87,12 +87,12 @@ def _join(shards: list[StoredRun], out: Path) -> Path:
     numbers = [run.manifest.block.shard for run in shards]
     have = set(filter(None, numbers))
     parts = max(parts for _, parts in have)
-    if lacking := parts - sum(1 <= part <= parts for part, _ in have):
+    if absent := parts - sum(1 <= part <= parts for part, _ in have):
         missing = (f"{i}/{parts}" for i in range(1, parts + 1) if (i, parts) not in have)
-        named = ", ".join(islice(missing, _NAMED))  # a stranger's number of parts may be beyond any memory
-        others = f" and {lacking - _NAMED} more" if lacking > _NAMED else ""
+        listed = ", ".join(islice(missing, _NAMED))  # a stranger's number of parts may be beyond any memory
+        others = f" and {absent - _NAMED} more" if absent > _NAMED else ""
         raise DataError(
-            f"the shards {named}{others} of {first.slug} are missing. Next: run them, then merge all shards"
+            f"the shards {listed}{others} of {first.slug} are missing. Next: run them, then merge all shards"
         )
     for run in shards:
         lacking = sorted(set(run.wanted) - set(run.records))

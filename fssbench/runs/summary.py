@@ -18,7 +18,7 @@ from fssbench.errors import DataError
 from fssbench.evidence import Evidence, count_queries
 from fssbench.files.regular import read_regular
 from fssbench.metrics import Absent, Score, score, sum_by_class
-from fssbench.runs.checksums import read_checksums, update_checksum
+from fssbench.runs.checksums import PICTURES, find_changed_files, read_checksums, update_checksum
 from fssbench.runs.marks import make_completeness_marks, make_run_marks
 from fssbench.runs.store import SCHEMA, SUMMARY, StoredRun, format_json, read_run, write_json
 
@@ -94,6 +94,15 @@ def find_summary_fault(run: StoredRun) -> str:
     return (
         f"{SUMMARY} and episodes.jsonl differ in the counts of {wrong} of {len(now)} classes" if wrong else ""
     )
+
+
+def describe_change(run: StoredRun) -> str:
+    """Say that files of a run were changed after it was written, in one line for the user; empty if none was."""
+    next_step = f"the figures are those of its records. Next: `fssbench verify {run.path}`"
+    if changed := find_changed_files(run.path, leave=PICTURES):
+        return f"{run.path} was changed after it was written ({', '.join(changed)}); {next_step}"
+    fault = find_summary_fault(run)
+    return f"{run.path}: {fault}; {next_step}" if fault else ""
 
 
 def format_summary(run: StoredRun) -> bytes:

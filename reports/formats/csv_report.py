@@ -14,6 +14,7 @@ from fssbench.api import (
     Reporter,
     Results,
     column_names,
+    guard_formula,
     list_episode_columns,
     make_sensitivity_table,
     make_support_choice_table,
@@ -21,7 +22,6 @@ from fssbench.api import (
 )
 
 from ..content.export_rows import make_results_table
-from ..content.text import clean
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -57,17 +57,6 @@ class CsvReporter(Reporter):
             if len(table):
                 files.append(_write_table(table, folder / name))
         return files
-
-
-def guard_formula(text: object) -> str:
-    """Return text that no spreadsheet takes for a formula.
-
-    Example:
-        >>> guard_formula("=cmd()"), guard_formula("pmnet")
-        ("'=cmd()", 'pmnet')
-    """
-    plain = clean(text)
-    return f"'{plain}" if plain.lstrip()[:1] in {"=", "+", "-", "@", "＝", "＋", "－", "＠"} else plain
 
 
 def _write_table(table: DataFrame, path: Path) -> Path:

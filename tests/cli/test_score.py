@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
+from messages import error_names
 
 from fssbench.cli import main
 from fssbench.runs.store import EpisodeRecord
@@ -90,6 +91,17 @@ def test_no_runs_and_damaged_runs(null):
     assert result.exit_code == 3
     assert "plan.json" in result.stderr
     assert score(run.path, "--absent", "ignore").exit_code == 2
+
+
+def test_a_log_that_was_exchanged_is_named(null):
+    one, other = null.run("runs", null.plan(5), null.make_broken("a"), null.make_broken("b"))
+    (other.path / "episodes.jsonl").write_bytes(
+        (one.path / "episodes.jsonl").read_bytes().split(b"\n")[0] + b"\n"
+    )
+    result = score(null.folder / "runs")
+    assert result.exit_code == 0
+    assert error_names(result.stderr, str(other.path), "episodes.jsonl", "verify")
+    assert str(one.path) not in result.stderr
 
 
 def test_copies_are_scored_once_and_refused_where_they_disagree(null):

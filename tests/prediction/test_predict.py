@@ -18,6 +18,7 @@ from fssbench.errors import DataError, LockedError, UsageError
 from fssbench.prediction import job as job_module
 from fssbench.prediction.folder import PredictionFolder
 from fssbench.prediction.image_files import ENDINGS
+from fssbench.prediction.table import make_failed_row, write_csv
 
 
 def read_mask(path):
@@ -171,8 +172,17 @@ def test_image_of_any_name_gets_its_mask(name, predict, user):
     (done,) = (p for p in predict() if p.file.endswith(f"{name}.png"))
     assert done.mask.any()
     with (user / "out/predictions.csv").open(encoding="utf-8", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 5
+        table = list(csv.DictReader(file))
+    assert len(table) == 5
+    assert all(value[:1] not in {"=", "-"} and value.isprintable() for row in table for value in row.values())
     assert predict().computed == 0
+
+
+def test_a_name_in_the_table_is_no_formula():
+    table = write_csv([make_failed_row("=cmd|calc.png", "a\x1b[31m")]).decode()
+    (row,) = csv.DictReader(table.splitlines())
+    assert row["file"] == "'=cmd|calc.png"
+    assert row["notes"].isprintable()
 
 
 def test_damaged_images_are_named_and_the_others_go_on(predict, user):

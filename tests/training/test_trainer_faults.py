@@ -265,7 +265,9 @@ def test_killed_at_any_point_it_ends_at_the_same_bits(training, null, tmp_path, 
     assert same(tmp_path / "out", tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("name", "value"), [("WORLD_SIZE", "two"), ("RANK", "-1"), ("LOCAL_RANK", ""), ("RANK", "5")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("WORLD_SIZE", "two"), ("RANK", "-1"), ("LOCAL_RANK", ""), ("RANK", "5")]
+)
 def test_variables_that_name_no_process_are_refused_before_anything_waits(monkeypatch, name, value):
     for variable in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.setenv(variable, {"WORLD_SIZE": "2"}.get(variable, "0"))

@@ -99,7 +99,11 @@ def test_a_mutant_that_never_ends_is_killed() -> None:
         ("fssbench.metrics", ["tests/test_metrics.py"]),
         (
             "fssbench.episodes.sampling",
-            ["tests/episodes/test_sampling.py", "tests/episodes/test_support_sets.py"],
+            [
+                "tests/episodes/test_sampling.py",
+                "tests/episodes/test_support_sets.py",
+                "tests/episodes/test_support_set_draws.py",
+            ],
         ),
     ],
 )

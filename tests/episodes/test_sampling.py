@@ -15,53 +15,18 @@ import numpy as np
 import pytest
 from at_night import draw_more
 from hypothesis import given, settings, strategies as st
+from made_up_plans import drawn, entries_of
 from messages import error_names
 
 import fssbench
-from fssbench.api import DataError, Entry, Plan, PluginError, Pool, UsageError
+from fssbench.api import DataError, Entry, PluginError, Pool, UsageError
 from fssbench.benchmarks.catalogue import find_benchmark, list_benchmark_names
+from fssbench.contracts.limits import LARGEST_SHOT, LARGEST_SIDE, SMALLEST_SIDE
 from fssbench.data.list_files import load_plain_pickle
 from fssbench.episodes.sampling import PROTOCOLS, _draw_counted, _draw_published, plan, shuffle_items
 
 PINNED = "c59855f11f78ae20bfe26555b53e94123ed6f705ca0062b29f57e94bac3833e5"
 PINNED_FIRST = ["0/9.jpg", "0/7.jpg", "0/16.jpg", "0/5.jpg", "0/17.jpg", "0/2.jpg"]
-
-
-class Stub:
-    """As much of a data set as a plan is made from."""
-
-    home = None
-
-    def suggestions(self) -> list[tuple[Path, str]]:
-        return []
-
-    def __init__(self, pool: Pool, names: dict[int, str] | None = None) -> None:
-        self.listed = pool
-        self.named = names
-        self.variant = None
-        self.card = mock.Mock()
-        self.card.name = "stub"
-
-    def pool(self, split: str) -> Pool:
-        return self.listed
-
-    def classes(self) -> dict[int, str]:
-        return self.named or {e.class_id: f"class {e.class_id}" for e in self.listed.entries}
-
-
-def entries_of(counts: dict[int, int]) -> tuple[Entry, ...]:
-    return tuple(Entry(f"{c}/{n}.jpg", c) for c, count in counts.items() for n in range(1, count + 1))
-
-
-def drawn(
-    benchmark: str, pool: Pool | tuple[Entry, ...], names: dict[int, str] | None = None, **options: Any
-) -> Plan:
-    listed = pool if isinstance(pool, Pool) else Pool(pool, "made up")
-    with (
-        mock.patch("fssbench.data.location.open_dataset", return_value=Stub(listed, names)),
-        mock.patch("fssbench.data.location.find_data_folder", return_value=None),
-    ):
-        return plan(benchmark, **options)
 
 
 PASCAL = entries_of(dict.fromkeys(range(5), 12))
@@ -454,6 +419,18 @@ def test_what_does_not_exist(options: dict[str, Any], told: str, protocol: str) 
     with pytest.raises(UsageError) as caught:
         drawn("pascal5i", PASCAL, **{"protocol": protocol, **options})
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"size": SMALLEST_SIDE}, {"size": LARGEST_SIDE}, {"shot": LARGEST_SHOT}, {"seed": 2**32 - 1}]
+)
+def test_the_largest_and_the_smallest_are_possible(options: dict[str, Any]) -> None:
+    made = drawn("pascal5i", PASCAL, **{"episodes": 1, **options})
+    assert {name: getattr(made, name) for name in options} == options
+    if "size" in options:
+        beyond = options["size"] + (1 if options["size"] == LARGEST_SIDE else -1)
+        with pytest.raises(UsageError, match=f"size {beyond} is too"):
+            drawn("pascal5i", PASCAL, size=beyond)
 
 
 def test_without_data_and_lists_the_next_step_is_told() -> None:

@@ -428,6 +428,7 @@ def test_the_largest_and_the_smallest_are_possible(options: dict[str, Any]) -> N
     made = drawn("pascal5i", PASCAL, **{"episodes": 1, **options})
     assert {name: getattr(made, name) for name in options} == options
     if "size" in options:
+        assert made.marks[0] == f"resized ({options['size']} px, published: 400)"
         beyond = options["size"] + (1 if options["size"] == LARGEST_SIDE else -1)
         with pytest.raises(UsageError, match=f"size {beyond} is too"):
             drawn("pascal5i", PASCAL, size=beyond)

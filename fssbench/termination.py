@@ -75,3 +75,17 @@ def finished_before_termination() -> Iterator[None]:
     if _State.pending and not _State.blocks:
         _State.pending = False
         raise Terminated
+
+
+@contextmanager
+def signals_end_at_once() -> Iterator[None]:
+    """Context in which SIGINT and SIGTERM end the process: in some waits of a library Python handles no signal."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

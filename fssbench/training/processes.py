@@ -17,6 +17,7 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from fssbench.errors import UsageError
+from fssbench.termination import signals_end_at_once
 from fssbench.training.loss import Loss
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def join_workers(device: str) -> Iterator[Workers]:
     if own.type == "cuda":
         torch.cuda.set_device(own)
     try:
-        _connect("nccl" if own.type == "cuda" else "gloo", rank, size)
+        with signals_end_at_once():  # a peer may never come
+            _connect("nccl" if own.type == "cuda" else "gloo", rank, size)
     except (RuntimeError, ValueError) as error:
         raise UsageError(
             f"process {rank} of {size} cannot connect to the others ({error}). Next: start them with `torchrun "

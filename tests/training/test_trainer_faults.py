@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import resource
+import signal
+import socket
+import threading
 import time
 
 import pytest
@@ -18,6 +21,7 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.loading import checkpoints
 from fssbench.plugins.registry import DATASETS
+from fssbench.termination import handle_sigterm
 from fssbench.training.batches import Batches
 from fssbench.training.episodes import EpisodeStream, collect_training_set
 from fssbench.training.processes import join_workers
@@ -275,3 +279,26 @@ def test_variables_that_name_no_process_are_refused_before_anything_waits(monkey
     with pytest.raises(UsageError) as refused, join_workers("cpu"):
         pass
     assert error_names(refused.value, name, "torchrun")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_waits_for_others_is_ended_by_a_signal(null, monkeypatch, number):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        others = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for name, value in others.items():
+            monkeypatch.setenv(name, value)
+
+        def work():
+            with handle_sigterm(), join_workers("cpu"):
+                pass
+
+        child = null.fork(work)
+        silent.settimeout(60)
+        with silent.accept()[0]:  # it has called, and waits for an answer
+            time.sleep(0.3)
+            child.kill(number)
+            last_resort = threading.Timer(30, child.kill)
+            last_resort.start()
+            assert child.wait() == -number
+            last_resort.cancel()

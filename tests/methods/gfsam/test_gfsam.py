@@ -36,10 +36,10 @@ class Case:
         self.query, self.supports = self.recipe.unit(query), self.recipe.unit(supports)
 
     @torch.no_grad()
-    def follow(self, shots: int, segmenter: str, **companions: Any) -> Any:
+    def follow(self, shots: int, setting: str, segmenter: Any = None) -> Any:
         backbone = load_as_authors(BACKBONES.get("dinov2-s"), self.golden, self.recipe)
-        method = GFSAM(GFSAMConfig(segmenter=segmenter), backbone)
-        method.accompany(companions)
+        method = GFSAM(GFSAMConfig(segmenter=setting), backbone)
+        method.accompany({} if segmenter is None else {"segmenter": segmenter})
         return method._follow_steps(self.query[0], self.supports[0, :shots], self.masks[0, :shots])
 
     def check_priors(self, steps: Any, shots: int) -> None:

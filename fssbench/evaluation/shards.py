@@ -120,16 +120,46 @@ def _read_slurm_array(environment: Mapping[str, str]) -> Shard | None:
     return _make_shard(task - first, count, None, "SLURM_ARRAY_TASK_ID, SLURM_ARRAY_TASK_COUNT")
 
 
-def _read_number(name: str, environment: Mapping[str, str]) -> int:
+def read_number(name: str, environment: Mapping[str, str], *, unknown: str, remedy: str) -> int:
+    """Read a whole number that a launcher has set.
+
+    Args:
+        name: variable.
+        environment: variables and their values.
+        unknown: what is unknown without the number, for the error.
+        remedy: its next step.
+
+    Raises:
+        UsageError: if the variable is not set, or is no number.
+    """
     text = environment.get(name, "")
     if not (text.isascii() and text.isdecimal()):
-        raise UsageError(f"{name} is {text!r}, not a number, so the shard is unknown. {_BY_HAND}")
+        raise UsageError(f"{name} is {text!r}, not a number, so {unknown}. {remedy}")
     return int(text)
 
 
+def check_process(index: int, number: int, names: str, *, remedy: str) -> None:
+    """Refuse a process that is not among those that a launcher has started.
+
+    Args:
+        index: of the process, from 0.
+        number: of processes.
+        names: variables that say both, for the error.
+        remedy: its next step.
+
+    Raises:
+        UsageError: if there is no such process.
+    """
+    if index >= number:
+        raise UsageError(f"{names} are {index} and {number}: there is no such process. {remedy}")
+
+
+def _read_number(name: str, environment: Mapping[str, str]) -> int:
+    return read_number(name, environment, unknown="the shard is unknown", remedy=_BY_HAND)
+
+
 def _make_shard(index: int, parts: int, local: int | None, names: str) -> Shard:
-    if index >= parts:
-        raise UsageError(f"{names} are {index} and {parts}: there is no such process. {_BY_HAND}")
+    check_process(index, parts, names, remedy=_BY_HAND)
     return Shard(index + 1, parts, local)
 
 

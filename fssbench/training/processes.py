@@ -17,11 +17,15 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from fssbench.errors import UsageError
+from fssbench.evaluation.shards import check_process, read_number
 from fssbench.termination import signals_end_at_once
 from fssbench.training.loss import Loss
 
 if TYPE_CHECKING:
     from fssbench.training.batch import Batch
+
+_ALONE = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
+"""What the variables of `torchrun` would be for a training in one process."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +91,14 @@ def join_workers(device: str) -> Iterator[Workers]:
     Raises:
         UsageError: if the variables of `torchrun` name no process, or if the processes cannot reach each other.
     """
-    size = _read_number("WORLD_SIZE", 1)
+    size = _read_number("WORLD_SIZE")
     if size == 1:
         yield Workers(device=torch.device(device))
         return
-    rank, local = _read_number("RANK", 0), _read_number("LOCAL_RANK", 0)
-    if rank >= size:  # the others would wait for this process, and it for them
-        raise UsageError(
-            f"RANK, WORLD_SIZE are {rank} and {size}: there is no such process. Next: start the processes with "
-            "`torchrun`, or unset the variables"
-        )
+    rank, local = _read_number("RANK"), _read_number("LOCAL_RANK")
+    # the others would wait for this process, and it for them
+    remedy = "Next: start the processes with `torchrun`, or unset the variables"
+    check_process(rank, size, "RANK, WORLD_SIZE", remedy=remedy)
     own = torch.device("cuda", local) if torch.device(device).type == "cuda" else torch.device(device)
     if own.type == "cuda":
         torch.cuda.set_device(own)
@@ -114,14 +116,13 @@ def join_workers(device: str) -> Iterator[Workers]:
         distributed.destroy_process_group()
 
 
-def _read_number(name: str, absent: int) -> int:
-    text = os.environ.get(name, str(absent))
-    if not (text.isascii() and text.isdecimal()):
-        raise UsageError(
-            f"{name} is {text!r}, not a number, so the processes of this training are unknown. Next: start them with "
-            "`torchrun`, or unset the variable"
-        )
-    return int(text)
+def _read_number(name: str) -> int:
+    return read_number(
+        name,
+        {**_ALONE, **os.environ},
+        unknown="the processes of this training are unknown",
+        remedy="Next: start them with `torchrun`, or unset the variable",
+    )
 
 
 def _connect(backend: str, rank: int, size: int) -> None:

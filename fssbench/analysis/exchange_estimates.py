@@ -28,8 +28,6 @@ _WIDEST = 0.9
 """Largest share u / U of an exchange for which an estimate is used."""
 _TOGETHER = 1 << 15
 """Numbers of one kind that are computed at once with the factor, so that they stay in a processor's cache."""
-_ALONE = 1 << 12
-"""Numbers of one couple from which on it is computed by itself, without a copy of its weights for each draw."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +156,7 @@ class Estimates:
 
         Args:
             sums: (classes, 2, methods, draws) sums with the signs of the draws.
-            couple: (n) couple of each difference, in ascending order.
+            couple: (n) couple of each difference.
             draw: (n) draw of each.
 
         Returns:
@@ -166,19 +164,12 @@ class Estimates:
         """
         gaps, smallest = np.empty((2, len(couple)))
         flat = sums.reshape(*sums.shape[:2], math.prod(sums.shape[2:]))
-        numbers = np.bincount(couple, minlength=len(self.a))
-        alone = numbers * len(sums) >= _ALONE
-        ends = np.cumsum(numbers)
-        parts: list[Any] = [slice(ends[own] - numbers[own], ends[own]) for own in np.flatnonzero(alone)]
-        rest = np.flatnonzero(~alone[couple])
         most = max(1, _TOGETHER // max(1, len(sums)))
-        parts += [rest[first : first + most] for first in range(0, len(rest), most)]
-        for part in parts:
+        for first in range(0, len(couple), most):
+            part = slice(first, first + most)
             own, at = couple[part], draw[part]
             kept = flat.take(self.a[own] * sums.shape[3] + at, axis=2)
             kept -= flat.take(self.b[own] * sums.shape[3] + at, axis=2)
-            if isinstance(part, slice):
-                own = own[:1]
             weights, widths = self.weights.take(own, axis=2), self.widths.take(own, axis=1)
             gaps[part], smallest[part] = _apply_factor(kept, weights, widths)
         return gaps, smallest
@@ -191,8 +182,8 @@ def _apply_factor(
 
     Args:
         kept: (classes, 2, n) sums of A minus those of B.
-        weights: (classes, 2, n or 1) points of each, without the last factor.
-        widths: (classes, n or 1) by which those of unions give u / U.
+        weights: (classes, 2, n) points of each, without the last factor.
+        widths: (classes, n) by which those of unions give u / U.
     """
     inter, union = kept[:, 0], kept[:, 1]
     inter *= weights[:, 0]

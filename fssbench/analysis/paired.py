@@ -82,17 +82,18 @@ def compare_ahead(families: Sequence[tuple[Sequence[Folds], int]], *, seed: int)
         seed: seed of the draws.
     """
 
-    def compare(
-        some: Sequence[tuple[Sequence[Folds], int]],
-    ) -> tuple[dict[_Key, PairFigures], dict[_Key, float]]:
-        before = _pairs.keys() | _errors.keys()
+    def compare(some: Sequence[tuple[Sequence[Folds], int]]) -> None:
         for _ in map_in_threads(lambda one: compute_pair_figures(one[0], resamples=one[1], seed=seed), some):
             pass
+
+    def compare_apart() -> tuple[dict[_Key, PairFigures], dict[_Key, float]]:
+        before = _pairs.keys() | _errors.keys()
+        compare(lacking[1::2])
         fresh = {key: pair for key, pair in _pairs.items() if key not in before}
         return fresh, {key: error for key, error in _errors.items() if key not in before}
 
     lacking = [one for one in families if not _pairs.keys() >= {*_make_keys(*one, seed)}]
-    with cores_shared(2), Fork(lambda: compare(lacking[1::2]), wanted=len(lacking) > 1) as others:
+    with cores_shared(2), Fork(compare_apart, wanted=len(lacking) > 1) as others:
         if others.begun:
             compare(lacking[::2])
             pairs, errors = others.result()

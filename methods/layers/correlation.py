@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from .processor import runs_on_processor
 from .prototypes import scale_to_unit
 
 LENGTH_EPS = 1e-5
@@ -43,13 +44,13 @@ def multiply_pairs(
         Volume (B, L, hq, wq, hs, ws), with channels last in memory.
     """
     with torch.autocast(query[0].device.type, enabled=False):
-        cells = [_single(maps).flatten(2) for maps in query]
-        others = [prepare(_single(maps).flatten(2)) for maps in support]
-        if torch.is_grad_enabled() or cells[0].device.type != "cpu":
+        cells = [to_single(maps).flatten(2) for maps in query]
+        others = [prepare(to_single(maps).flatten(2)) for maps in support]
+        if runs_on_processor(cells[0]):
+            volume = _multiply_in_parts(cells, others, at_least, prepare)
+        else:
             pairs = zip(map(prepare, cells), others, strict=True)
             volume = torch.stack([_multiply(*pair, at_least) for pair in pairs], dim=-1)
-        else:
-            volume = _multiply_in_parts(cells, others, at_least, prepare)
     return volume.view(-1, *query[0].shape[2:], *support[0].shape[2:], len(query)).movedim(-1, 1)
 
 
@@ -70,7 +71,7 @@ def _multiply_in_parts(
         Products (B, N, M, L) of maps (B, C, N) and (B, C, M).
     """
     (batch, _, count), taps = query[0].shape, len(query)
-    seen, places = _find_nonzero(support)
+    seen, places = find_nonzero(support)
     if not (whole := len(seen) == len(places)):
         support = [maps.index_select(2, seen) for maps in support]
     volume = query[0].new_empty(batch, count, len(places), taps)
@@ -88,7 +89,7 @@ def _multiply_in_parts(
     return volume
 
 
-def _find_nonzero(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def find_nonzero(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Find the cells of maps (B, C, M) that are not zero everywhere.
 
     Returns:
@@ -99,7 +100,7 @@ def _find_nonzero(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return seen, torch.where(nonzero, nonzero.cumsum(0) - 1, len(seen))
 
 
-def _single(maps: Tensor) -> Tensor:
+def to_single(maps: Tensor) -> Tensor:
     """Convert maps of lower precision to single precision.  An encoder under autocast returns such maps."""
     return maps.to(torch.promote_types(maps.dtype, torch.float32))
 

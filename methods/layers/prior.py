@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+_EPS = 1e-7
 
 
 def compute_prior_mask(query: Tensor, objects: Tensor) -> Tensor:
@@ -13,14 +16,30 @@ def compute_prior_mask(query: Tensor, objects: Tensor) -> Tensor:
     Args:
         query: query features (B, C, h, w).
         objects: support features under their mask (B, C, hs, ws).  Cells outside of the mask are zero, and
-            their cosine
-            with every cell is zero.
+            their cosine with every cell is zero.
 
     Returns:
         Prior masks (B, h, w).
     """
-    cells, others = query.flatten(2), objects.flatten(2).transpose(1, 2)
-    norms = others.norm(dim=2, keepdim=True) * cells.norm(dim=1, keepdim=True)
-    best = ((others @ cells) / (norms + 1e-7)).amax(dim=1)
+    cells, others = query.flatten(2), objects.flatten(2)
+    if query.device.type == "cpu":
+        best = torch.stack([_find_best(*pair) for pair in zip(cells, others, strict=True)])
+    else:  # a GPU would have to wait for the number of object cells
+        best = _compute_cosines(cells, others).amax(dim=1)
     low, high = best.amin(dim=1, keepdim=True), best.amax(dim=1, keepdim=True)
-    return ((best - low) / (high - low + 1e-7)).unflatten(1, query.shape[-2:])
+    return ((best - low) / (high - low + _EPS)).unflatten(1, query.shape[-2:])
+
+
+def _find_best(cells: Tensor, others: Tensor) -> Tensor:
+    """Find the largest cosine (N) of each query cell (C, N) with support cells (C, M), without those that are zero."""
+    inside = others.any(dim=0)
+    if bool(inside.all()):
+        return _compute_cosines(cells, others).amax(dim=0)
+    zeros = cells.new_zeros(1, cells.shape[1])  # the cosine with what is left out
+    return torch.cat([_compute_cosines(cells, others[:, inside]), zeros]).amax(dim=0)
+
+
+def _compute_cosines(cells: Tensor, others: Tensor) -> Tensor:
+    """Compute the cosines (..., M, N) of query cells (..., C, N) with support cells (..., C, M)."""
+    lengths = others.norm(dim=-2).unsqueeze(-1) * cells.norm(dim=-2, keepdim=True)
+    return others.transpose(-1, -2) @ cells / (lengths + _EPS)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .processor import runs_on_processor
+
 Size = tuple[int, int]
 """Height and width."""
 
@@ -48,7 +50,7 @@ def convolve_resized(conv: nn.Conv2d, low: Tensor, high: Tensor) -> Tensor:
         Maps (B, outputs, H, W).
     """
     size = read_size(high)
-    if torch.is_grad_enabled() or read_size(low) == size or low.device.type != "cpu":
+    if read_size(low) == size or not runs_on_processor(low):
         out: Tensor = conv(torch.cat([resize(low, size), high], dim=1))
         return out
     low, high = (maps.contiguous(memory_format=torch.channels_last) for maps in (low, high))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .processor import runs_on_processor
 from .resize import Size, read_size, resize
 
 _VALUES_AT_ONCE = 1 << 17
@@ -39,6 +40,56 @@ class Window(NamedTuple):
 def crop(maps: Tensor, window: Window | None) -> Tensor:
     """Crop maps (..., hs, ws) of the whole plane to a window; None for the whole plane."""
     return maps if window is None else maps[..., window.rows, window.columns]
+
+
+def find_window(occupied: Tensor, reach: int, stride: int = 1) -> Window | None:
+    """Find the window of a plane that contains its occupied cells and every cell that a layer mixes with them.
+
+    Args:
+        occupied: which cells are not zero (h, w), bool.
+        reach: number of cells on each side that the kernel of the layer mixes.
+        stride: stride of the layer, which has its first pivot in the first cell of the window.
+
+    Returns:
+        None for the whole plane.
+    """
+    rows, columns = (_widen(occupied.any(dim=dim), reach, stride) for dim in (1, 0))
+    plane = read_size(occupied)
+    whole = (rows.stop - rows.start, columns.stop - columns.start) == plane
+    return None if whole else Window(rows, columns, plane)
+
+
+def _widen(occupied: Tensor, reach: int, stride: int) -> slice:
+    """Widen the range of occupied rows or columns by the reach of a kernel, from a multiple of the stride on.
+
+    Cells before the range are then no neighbours of the object.
+    """
+    places = occupied.nonzero()
+    if not len(places):
+        return slice(0, min(stride, len(occupied)))
+    start = max(int(places[0]) - reach, 0)
+    return slice(start - start % stride, min(int(places[-1]) + reach + 1, len(occupied)))
+
+
+def surround(inside: Tensor, bias: Tensor, plane: Size, corner: tuple[int, int]) -> Tensor:
+    """Put the result of a window into the whole plane; elsewhere a convolution of zeros leaves the biases.
+
+    Args:
+        inside: (B, C, hq, wq, h, w).
+        bias: sum of the biases (C).
+        plane: height and width of the support plane of the result.
+        corner: row and column of it at which `inside` begins.
+    """
+    batch, _, rows, columns, height, width = inside.shape
+    whole = bias.to(inside.dtype).expand(batch, rows, columns, *plane, -1).contiguous().movedim(-1, 1)
+    top, left = corner
+    whole[..., top : top + height, left : left + width] = inside
+    return whole
+
+
+def add_up(one: Tensor, other: Tensor) -> Tensor:
+    """Add two volumes that nobody needs afterwards, in the memory of the first one where that is possible."""
+    return one.add_(other) if runs_on_processor(one) else one + other
 
 
 def _keep_gradient_layout(images: Tensor) -> Tensor:
@@ -132,8 +183,7 @@ class VolumeGroupNorm(nn.GroupNorm):
         Without gradients a CPU does so in place and part by part, so that it reads the volume twice and writes it once.
         """
         pairs = _view_pairs(volume)
-        alone = volume.device.type == "cpu" and not torch.is_grad_enabled() and volume.dtype.itemsize >= 4
-        if pairs is None or not alone:
+        if pairs is None or not runs_on_processor(volume) or volume.dtype.itemsize < 4:
             return self(volume).relu_()
         for episode in pairs:
             parts = episode.split(max(1, _VALUES_AT_ONCE // episode.shape[1]))
@@ -212,7 +262,7 @@ class CentrePivotConv4d(nn.Module):
         if window is None and self._reaches_all(volume):
             return self._multiply_support(volume)
         pivots = volume[..., :: self.stride, :: self.stride]
-        inside = apply_over_support(self.conv2, volume) + apply_over_query(self.conv1, pivots)
+        inside = add_up(apply_over_support(self.conv2, volume), apply_over_query(self.conv1, pivots))
         return inside if window is None else self._surround(inside, window)
 
     def _reaches_all(self, volume: Tensor) -> bool:
@@ -222,7 +272,7 @@ class CentrePivotConv4d(nn.Module):
         """
         small = self.stride == 1 and max(read_size(volume)) <= self.reach + 1
         plain = volume.dtype == self.conv2.weight.dtype and not torch.is_autocast_enabled("cpu")
-        return small and plain and volume.device.type == "cpu" and not torch.is_grad_enabled()
+        return small and plain and runs_on_processor(volume)
 
     def _multiply_support(self, volume: Tensor) -> Tensor:
         """Convolve over the query plane, and add products of support cells: no entry is beyond the small plane."""
@@ -256,31 +306,11 @@ class CentrePivotConv4d(nn.Module):
         """
         if mask.device.type != "cpu":
             return None
-        occupied = (mask != 0).any(dim=0)
-        rows, columns = (self._widen(occupied.any(dim=dim)) for dim in (1, 0))
-        plane = read_size(mask)
-        whole = (rows.stop - rows.start, columns.stop - columns.start) == plane
-        return None if whole else Window(rows, columns, plane)
-
-    def _widen(self, occupied: Tensor) -> slice:
-        """Widen the range of occupied rows or columns by the reach of the kernel, from a multiple of the stride on.
-
-        Cells before the range are then no neighbours of the object, and the strided layer has its first pivot there.
-        """
-        places = occupied.nonzero()
-        if not len(places):
-            return slice(0, min(self.stride, len(occupied)))
-        start = max(int(places[0]) - self.reach, 0)
-        return slice(start - start % self.stride, min(int(places[-1]) + self.reach + 1, len(occupied)))
+        return find_window((mask != 0).any(dim=0), self.reach, self.stride)
 
     def _surround(self, inside: Tensor, window: Window) -> Tensor:
-        """Put the result of a window into the whole plane; elsewhere a convolution of zeros leaves the biases."""
         assert self.conv1.bias is not None  # both layers are made with a bias
         assert self.conv2.bias is not None
         height, width = (-(-side // self.stride) for side in window.plane)
-        batch, _, rows, columns = inside.shape[:4]
-        bias = (self.conv1.bias + self.conv2.bias).to(inside.dtype)
-        whole = bias.expand(batch, rows, columns, height, width, -1).contiguous().movedim(-1, 1)
         top, left = window.rows.start // self.stride, window.columns.start // self.stride
-        whole[..., top : top + inside.shape[4], left : left + inside.shape[5]] = inside
-        return whole
+        return surround(inside, self.conv1.bias + self.conv2.bias, (height, width), (top, left))

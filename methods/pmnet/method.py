@@ -28,6 +28,7 @@ from fssbench.api import (
 from ..layers.correlation import LENGTH_EPS, multiply_pairs
 from ..layers.feature_maps import list_names, list_stages, mask_features
 from ..layers.module_inputs import record_inputs
+from ..layers.processor import runs_on_processor
 from ..layers.prototypes import scale_to_unit
 from ..layers.resize import read_size, resize
 from ..layers.volume import VolumeBatchNorm, VolumeGroupNorm
@@ -235,7 +236,7 @@ class PMNet(FeatureMethod):
             maps = {tap: mask_features(each, support_mask) for tap, each in maps.items()}
         mask = resize(support_mask, read_size(maps[taps[0]]))
         # a processor is fastest if the affinities of one support at a time stay in its cache, a GPU with all in a batch
-        at_once = 1 if mask.device.type == "cpu" and not torch.is_grad_enabled() else mask.shape[1]
+        at_once = 1 if runs_on_processor(mask) else mask.shape[1]
         cells = [self._cells(query[tap].repeat_interleave(at_once, dim=0)) * self._scale for tap in taps]
         affinities: list[Tensor] = []
         for some in zip(*(maps[tap].split(at_once, dim=1) for tap in taps), strict=True):

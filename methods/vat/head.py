@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..layers.resize import double_size
-from ..layers.volume import VolumeGroupNorm, apply_over_query, apply_over_support, resize_planes
+from ..layers.volume import (
+    VolumeGroupNorm,
+    add_up,
+    apply_over_query,
+    apply_over_support,
+    resize_planes,
+    surround,
+)
+from .pooling import REACH, Pooled, Strides, pool_volume
 from .swin import Swin
 
 WIDTH = 128
@@ -23,6 +30,8 @@ _EMBEDDING = (
     ((64, 4, 2, 2), (WIDTH, 8, 1, 2)),
     ((32, 2, 2, 2), (64, 4, 1, 2), (WIDTH, 8, 1, 2)),
 )
+STRIDES: tuple[Strides, ...] = tuple((layers[0][2], layers[0][3]) for layers in _EMBEDDING)
+"""Strides of the first layer of each volume, coarse first."""
 _DEPTHS = (4, 2, 2)
 
 
@@ -38,30 +47,48 @@ class PooledConv4d(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, query_stride: int, support_stride: int) -> None:
         super().__init__()
-        self.query = nn.Conv2d(inputs, outputs, 3, stride=query_stride, padding=1)
-        self.support = nn.Conv2d(inputs, outputs, 3, stride=support_stride, padding=1)
+        self.query = nn.Conv2d(inputs, outputs, 2 * REACH + 1, stride=query_stride, padding=REACH)
+        self.support = nn.Conv2d(inputs, outputs, 2 * REACH + 1, stride=support_stride, padding=REACH)
         self.strides = query_stride, support_stride
 
-    def forward(self, volume: Tensor) -> Tensor:
-        """Convolve (B, C, hq, wq, hs, ws).  The sides of each plane must be multiples of its stride."""
-        query_stride, support_stride = self.strides
-        along_query, along_support = volume, volume
-        if support_stride > 1:
-            pool = partial(functional.max_pool2d, kernel_size=support_stride)
-            along_query = apply_over_support(pool, volume)
-        if query_stride > 1:  # over the query plane that would copy the volume twice
-            rows = torch.unflatten(volume, 2, (-1, query_stride)).amax(dim=3)
-            along_support = torch.unflatten(rows, 3, (-1, query_stride)).amax(dim=4)
-        return apply_over_query(self.query, along_query) + apply_over_support(self.support, along_support)
+    def forward(self, volume: Tensor | Pooled) -> Tensor:
+        """Convolve (B, C, hq, wq, hs, ws), or such a volume that is pooled.
+
+        The sides of each plane must be multiples of its stride.
+        """
+        pooled = volume if isinstance(volume, Pooled) else pool_volume(volume, self.strides)
+        over_support = apply_over_support(self.support, pooled.support)
+        inside = add_up(over_support, apply_over_query(self.query, pooled.query))
+        if pooled.window is None:
+            return inside
+        assert self.query.bias is not None  # both layers are made with a bias
+        assert self.support.bias is not None
+        corner = pooled.window.rows.start, pooled.window.columns.start
+        return surround(inside, self.query.bias + self.support.bias, pooled.window.plane, corner)
 
 
-def _make_embedding(inputs: int, layers: Sequence[tuple[int, int, int, int]]) -> nn.Sequential:
+class Embedding(nn.Sequential):
+    """Pooled 4-D convolutions, each with a group norm and ReLU."""
+
+    def forward(self, input: Pooled) -> Tensor:
+        """Embed a volume that is pooled by the strides of the first convolution: (B, C, hq', wq', hs', ws')."""
+        volume: Pooled | Tensor = input
+        for block in self:
+            assert isinstance(block, nn.Sequential)
+            conv, norm, _ = block
+            assert isinstance(norm, VolumeGroupNorm)
+            volume = norm.normalise_and_bound(conv(volume))
+        assert isinstance(volume, Tensor)
+        return volume
+
+
+def _make_embedding(inputs: int, layers: Sequence[tuple[int, int, int, int]]) -> Embedding:
     modules: list[nn.Module] = []
     for channels, groups, query_stride, support_stride in layers:
         conv = PooledConv4d(inputs, channels, query_stride, support_stride)
         modules.append(nn.Sequential(conv, VolumeGroupNorm(groups, channels), nn.ReLU(inplace=True)))
         inputs = channels
-    return nn.Sequential(*modules)
+    return Embedding(*modules)
 
 
 class VATHead(nn.Module):
@@ -99,11 +126,11 @@ class VATHead(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, volumes: Sequence[Tensor], features: Sequence[Tensor]) -> Tensor:
+    def forward(self, volumes: Sequence[Pooled], features: Sequence[Tensor]) -> Tensor:
         """Compute logits (B, 2, h, w).
 
         Args:
-            volumes: volumes (B, L, hq, wq, hs, ws), coarse first.  Each plane has twice the side of the one before.
+            volumes: cosines, coarse first, pooled by `STRIDES`.  Each plane has twice the side of the one before.
             features: query features (B, C, h, w), coarse first.  The coarse ones have the side of the middle
                 volume, and the
                 side doubles with each further one.
@@ -123,7 +150,7 @@ class VATHead(nn.Module):
         logits: Tensor = self.decode(x)
         return logits
 
-    def _decode_volume(self, volumes: Sequence[Tensor]) -> Tensor:
+    def _decode_volume(self, volumes: Sequence[Pooled]) -> Tensor:
         """Decode the pyramid from coarse to fine, and average over the support plane: (B, 128, h, w)."""
         mixed: Tensor | None = None
         for embed, mix, volume in zip(self.embed, self.mix, volumes, strict=True):

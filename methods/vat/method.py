@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
-from ..layers.correlation import correlate_levels
 from ..layers.feature_maps import list_names, list_stages, mask_features
+from ..layers.processor import runs_on_processor
 from ..layers.resize import resize
-from .head import VATHead
+from .head import STRIDES, VATHead
+from .pooling import pool_cosines
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -141,11 +143,18 @@ class VAT(FeatureMethod):
         """Compute logits from query features and the features of one support's object, each (B, C, h, w) by tap."""
         cells = {tap: self._at_grid(tap, query[tap]) for tap in self.taps.query}
         others = {tap: self._at_grid(tap, maps) for tap, maps in objects.items()}
-        volumes = correlate_levels(self._levels, cells, others)
+        volumes = [
+            pool_cosines([cells[tap] for tap in level], [others[tap] for tap in level], strides)
+            for level, strides in zip(self._levels, STRIDES, strict=True)
+        ]
         logits: Tensor = self.head(volumes, [cells[tap] for tap in self._guides])
         return logits
 
     def _at_grid(self, tap: str, maps: Tensor) -> Tensor:
+        if runs_on_processor(
+            maps
+        ):  # torch resizes maps of many channels ten times as fast if the channels come last
+            maps = maps.contiguous(memory_format=torch.channels_last)
         return resize(maps, (self._sides[tap], self._sides[tap]))
 
     def rename_reference(self, name: str) -> str | None:

@@ -9,6 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..layers.processor import runs_on_processor
+
+_WIDENING = 4
+"""Hidden channels of a perceptron, by its channels."""
+_VALUES_AT_ONCE = 1 << 20
+"""Number of scores of a head, or of hidden values, that are used before others are computed."""
 _APART = -100.0
 """Number that is added to the scores of cells which only the cyclic shift made neighbours.  Their share vanishes."""
 
@@ -40,8 +46,8 @@ def make_relative_index(side: int, axes: int) -> Tensor:
     return (offsets * weights.view(-1, 1, 1)).sum(dim=0)
 
 
-def shift_mask(dims: tuple[int, ...], side: int, shift: int, like: Tensor) -> Tensor:
-    """Compute the mask for the scores of a shifted grid's windows: (n, side ** axes, side ** axes)."""
+def label_regions(dims: tuple[int, ...], side: int, shift: int, like: Tensor) -> Tensor:
+    """Label the cells of a shifted grid's windows by what was together before the cyclic shift: (n, side ** axes)."""
     regions = torch.zeros(dims, device=like.device)
     for axis, length in enumerate(dims):
         along = torch.zeros(length, device=like.device)
@@ -50,8 +56,12 @@ def shift_mask(dims: tuple[int, ...], side: int, shift: int, like: Tensor) -> Te
         shape = [1] * len(dims)
         shape[axis] = length
         regions = 3 * regions + along.view(shape)
-    cells = to_windows(regions[None, ..., None], side)[0, :, :, 0]
-    return (cells[:, :, None] != cells[:, None, :]).to(like.dtype) * _APART
+    return to_windows(regions[None, ..., None], side)[0, :, :, 0]
+
+
+def part_regions(regions: Tensor, like: Tensor) -> Tensor:
+    """Compute the mask for the scores of windows (n, N): (n, N, N)."""
+    return (regions[:, :, None] != regions[:, None, :]).to(like.dtype) * _APART
 
 
 class WindowAttention(nn.Module):
@@ -107,7 +117,9 @@ class SwinBlock(nn.Module):
         self.attn = WindowAttention(channels, heads, side, axes)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = nn.Sequential(
-            nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
+            nn.Linear(channels, _WIDENING * channels),
+            nn.GELU(),
+            nn.Linear(_WIDENING * channels, channels),
         )
 
     def forward(self, grid: Tensor) -> Tensor:
@@ -117,13 +129,37 @@ class SwinBlock(nn.Module):
         cells, mask = self.norm1(grid), None
         if self.shift:
             cells = cells.roll([-self.shift] * len(dims), axes)
-            mask = shift_mask(dims, self.side, self.shift, cells)
+            mask = part_regions(label_regions(dims, self.side, self.shift, cells), cells)
         cells = join_windows(self.attn(to_windows(cells, self.side), mask), dims, self.side)
         if self.shift:
             cells = cells.roll([self.shift] * len(dims), axes)
         grid = grid + cells
         out: Tensor = grid + self.mlp(self.norm2(grid))
         return out
+
+    def transform_in_place(self, grid: Tensor) -> None:
+        """Transform a contiguous grid (B, *dims, C) in place, some windows and then some cells after others."""
+        dims = tuple(int(d) for d in grid.shape[1:-1])
+        cells = grid.flatten(1, -2)
+        places = torch.arange(cells.shape[1]).view(1, *dims, 1)
+        if self.shift:
+            places = places.roll([-self.shift] * len(dims), tuple(range(1, 1 + len(dims))))
+        windows = to_windows(places, self.side)[0, :, :, 0]
+        regions = (
+            label_regions(dims, self.side, self.shift, cells)
+            if self.shift
+            else windows.new_zeros(windows.shape)
+        )
+        at_once = max(
+            1, _VALUES_AT_ONCE // (len(grid) * windows.shape[1] * max(windows.shape[1], cells.shape[2]))
+        )
+        for some, labels in zip(windows.split(at_once), regions.split(at_once), strict=True):
+            inside = torch.unflatten(cells.index_select(1, some.flatten()), 1, some.shape)
+            mask = part_regions(labels, inside) if self.shift else None
+            attended = self.attn(self.norm1(inside), mask)
+            cells.index_add_(1, some.flatten(), attended.flatten(1, 2))
+        for part in cells.flatten(0, 1).split(max(1, _VALUES_AT_ONCE // (_WIDENING * cells.shape[2]))):
+            part += self.mlp(self.norm2(part))
 
 
 class Swin(nn.Module):
@@ -151,6 +187,12 @@ class Swin(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Transform maps (B, C, *dims)."""
         grid = maps.movedim(1, -1)
-        for block in self.blocks:
-            grid = block(grid)
+        if runs_on_processor(maps) and not torch.is_autocast_enabled("cpu"):
+            grid = grid.clone(memory_format=torch.contiguous_format)
+            for block in self.blocks:
+                assert isinstance(block, SwinBlock)
+                block.transform_in_place(grid)
+        else:
+            for block in self.blocks:
+                grid = block(grid)
         return (self.norm(grid) if self.last_norm else grid).movedim(-1, 1)

@@ -19,7 +19,9 @@ from fssbench.methods.layers import correlation, prototypes, resize as resizing,
 from fssbench.methods.layers.resize import read_size, resize
 from fssbench.methods.panet import prototype
 from fssbench.methods.pmnet import head
-from fssbench.methods.vat.swin import WindowAttention
+from fssbench.methods.vat import pooling
+from fssbench.methods.vat.method import VAT
+from fssbench.methods.vat.swin import Swin, WindowAttention
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -110,6 +112,28 @@ def gather_masks(self: MaskAttention, query: Tensor, support: Tensor, values: Te
     return torch.matmul(scores.softmax(dim=-1), repeated).mean(dim=1).squeeze(-1)
 
 
+def pool_cosines(
+    query: Sequence[Tensor], support: Sequence[Tensor], strides: pooling.Strides
+) -> pooling.Pooled:
+    """Compute a volume and pool it."""
+    return pooling.pool_volume(
+        multiply_pairs(query, support, at_least=0, prepare=correlation.scale_cells), strides
+    )
+
+
+def resize_to_grid(self: VAT, tap: str, maps: Tensor) -> Tensor:
+    """Resize maps as they are."""
+    return resize(maps, (self._sides[tap], self._sides[tap]))
+
+
+def transform(self: Swin, maps: Tensor) -> Tensor:
+    """Apply blocks to the whole grid."""
+    grid = maps.movedim(1, -1)
+    for block in self.blocks:
+        grid = block(grid)
+    return (self.norm(grid) if self.last_norm else grid).movedim(-1, 1)
+
+
 def attend_in_windows(self: WindowAttention, windows: Tensor, mask: Tensor | None) -> Tensor:
     """Attend within windows with all heads at once."""
     batch, count, cells, channels = windows.shape
@@ -129,6 +153,8 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     prototypes.scale_to_unit: scale_to_unit,
     correlation.multiply_pairs: multiply_pairs,
     resizing.convolve_resized: convolve_resized,
+    pooling.pool_cosines: pool_cosines,
+    volume.add_up: torch.add,
     head.compute_coarse_map: compute_coarse_map,
     prototype.average_masked: compute_cell_average,
 }
@@ -140,6 +166,8 @@ METHODS: dict[tuple[type, str], Callable[..., Any]] = {
     (HypercorrelationHead, "find_windows"): lambda self, masks: WHOLE,
     (MaskAttention, "forward"): gather_masks,
     (WindowAttention, "forward"): attend_in_windows,
+    (Swin, "forward"): transform,
+    (VAT, "_at_grid"): resize_to_grid,
     (head.PlaneBranch, "forward"): apply_in_turn,
 }
 """Plain form of each optimised method of a class."""

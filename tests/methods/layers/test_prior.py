@@ -77,3 +77,20 @@ def test_without_an_object_the_prior_is_zero() -> None:
     assert torch.equal(
         compute_prior_mask(torch.randn(1, 6, 4, 4), torch.zeros(1, 6, 4, 4)), torch.zeros(1, 4, 4)
     )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 99), st.integers(0, 12))
+def test_cells_outside_the_object_count_as_cosines_of_zero(seed: int, inside: int) -> None:
+    """Of 12 cells some are inside; features that are far from all of them have a cosine of zero, not below."""
+    generator = torch.Generator().manual_seed(seed)
+    query, cells = (torch.randn(2, 6, 12, generator=generator, dtype=torch.float64) for _ in range(2))
+    cells[..., inside:] = 0
+    cells = cells[..., torch.randperm(12, generator=generator)]
+    cosines = functional.normalize(cells, dim=1).transpose(1, 2) @ functional.normalize(query, dim=1)
+    best = cosines.amax(dim=1)
+    low, high = best.amin(dim=1, keepdim=True), best.amax(dim=1, keepdim=True)
+    expected = ((best - low) / (high - low).clamp(min=1e-30)).view(2, 3, 4)
+    assert torch.allclose(
+        compute_prior_mask(query.view(2, 6, 3, 4), cells.view(2, 6, 4, 3)), expected, atol=1e-5
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from fssbench.methods.layers.resize import convolve_resized
 from fssbench.methods.panet.prototype import average_masked
 from fssbench.methods.patnet import _make_axes, _make_coordinates, _map_to_axes, _transform
 from fssbench.methods.pmnet.head import PlaneBranch, _make_plane_branch, compute_coarse_map
+from fssbench.methods.vat.head import PooledConv4d
+from fssbench.methods.vat.pooling import pool_cosines
+from fssbench.methods.vat.swin import Swin
 from torch import Tensor, nn
 
 
@@ -39,11 +43,23 @@ def list_cases() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]
     def pairs(multiply: Any) -> Callable[..., Tensor]:
         return lambda q, s, r, t: multiply([q, r], [s, t], at_least=0, prepare=scale_cells)
 
-    def objects(*shape: int) -> Tensor:
+    def objects(*shape: int, rows: slice = slice(1, 3), columns: slice = slice(2)) -> Tensor:
         """Cells outside a box are zero."""
         maps = torch.zeros(shape, dtype=torch.float64)
-        maps[..., 1:3, :2] = torch.randn_like(maps[..., 1:3, :2])
+        maps[..., rows, columns] = torch.randn_like(maps[..., rows, columns])
         return maps.requires_grad_()
+
+    def pooled(pool: Any, layer: PooledConv4d) -> Callable[..., Tensor]:
+        return lambda q, s, r, t: layer(pool([q, r], [s, t], layer.strides))
+
+    def pooled_case(strides: tuple[int, int], draw_support: Callable[..., Tensor]) -> Any:
+        layer = PooledConv4d(2, 3, *strides).double()
+        maps = [draw(2, 5, 6, 4), draw_support(2, 5, 8, 12), draw(2, 6, 6, 4), draw_support(2, 6, 8, 12)]
+        return pooled(pool_cosines, layer), pooled(plain.pool_cosines, layer), maps
+
+    def swin_case(*dims: int) -> Any:
+        swin = Swin(8, 2, 2, 2, len(dims)).double().eval()
+        return swin, lambda maps: plain.transform(swin, maps), [draw(2, 8, *dims)]
 
     return {
         "resized": (
@@ -71,6 +87,17 @@ def list_cases() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]
             pairs(plain.multiply_pairs),
             [draw(2, 5, 3, 2), objects(2, 5, 4, 3), draw(2, 6, 3, 2), objects(2, 6, 4, 3)],
         ),
+        "pooled cosines": pooled_case((2, 2), draw),
+        "pooled cosines of a box": pooled_case(
+            (2, 2), partial(objects, rows=slice(3, 5), columns=slice(5, 9))
+        ),
+        "pooled cosines of a corner": pooled_case(
+            (1, 2), partial(objects, rows=slice(7, 8), columns=slice(3))
+        ),
+        "cosines of a box, pooled over the query": pooled_case((2, 1), objects),
+        "cosines of no object": pooled_case((2, 2), partial(objects, rows=slice(0), columns=slice(0))),
+        "shifted windows of images": swin_case(4, 6),
+        "shifted windows of volumes": swin_case(4, 4, 2, 4),
         "coarse map": (
             lambda a, b, mask: compute_coarse_map([a, b], mask),
             lambda a, b, mask: plain.compute_coarse_map([a, b], mask),
@@ -95,8 +122,10 @@ CASES = tuple(list_cases())
 
 @pytest.mark.parametrize("name", CASES)
 def test_an_optimised_operator_is_its_plain_form(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fssbench.methods.dcama._SCORES_AT_ONCE", 11)  # two rows at a time
+    monkeypatch.setattr("fssbench.methods.dcama._SCORES_AT_ONCE", 11)  # two rows at a time for each thread
     monkeypatch.setattr("fssbench.methods.layers.correlation._PRODUCTS_AT_ONCE", 200)
+    monkeypatch.setattr("fssbench.methods.vat.pooling._PRODUCTS_AT_ONCE", 70)
+    monkeypatch.setattr("fssbench.methods.vat.swin._VALUES_AT_ONCE", 500)
     ours, theirs, inputs = list_cases()[name]
     expected = theirs(*inputs)
     with torch.no_grad():

@@ -10,8 +10,9 @@ from fssbench.methods.vat.swin import (
     Swin,
     SwinBlock,
     join_windows,
+    label_regions,
     make_relative_index,
-    shift_mask,
+    part_regions,
     to_windows,
 )
 from hypothesis import given, settings, strategies as st
@@ -44,7 +45,7 @@ def test_relative_index_by_loops(side: int, axes: int) -> None:
 
 def test_the_shift_mask_parts_what_was_not_together() -> None:
     """A line of six, windows of three, shifted by one: the last window holds 4, 5 and, from afar, 0."""
-    mask = shift_mask((6,), 3, 1, torch.zeros(1))
+    mask = part_regions(label_regions((6,), 3, 1, torch.zeros(1)), torch.zeros(1))
     assert not mask[0].any()
     apart = torch.tensor([[0, 0, 1], [0, 0, 1], [1, 1, 0]]).bool()
     assert torch.equal(mask[1] < 0, apart)

@@ -97,9 +97,12 @@ def test_features_are_compared_at_fixed_grids(tiny: Any, episodes: Any) -> None:
     method = build(tiny)
     inputs: list[Any] = []
     method.head.register_forward_pre_hook(lambda module, given: inputs.append(given))
-    assert method.logits(*method.read(*episodes(size=97)[:2]), episodes(size=97)[2]).shape == (1, 2, 64, 64)
+    query, support, mask = episodes(size=97)
+    maps = method.read(query, support)
+    assert method.logits(*maps, torch.ones_like(mask)).shape == (1, 2, 64, 64)
     ((volumes, guides),) = inputs
-    assert [volume.shape[2:] for volume in volumes] == [(side,) * 4 for side in (8, 16, 32)]
+    sides = [(pooled.query.shape[2:4], pooled.support.shape[4:6]) for pooled in volumes]
+    assert sides == [((side, side),) * 2 for side in (8, 16, 32)]
     assert [guide.shape[-1] for guide in guides] == [16, 32, 64]
 
 

@@ -44,6 +44,7 @@ def _run(*arguments: str, **chosen: str) -> subprocess.CompletedProcess[str]:
 def test_threads_sleep_by_default(variables: pytest.MonkeyPatch) -> None:
     let_threads_sleep()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
 
 
 @pytest.mark.parametrize("name", WAIT_VARIABLES)
@@ -65,7 +66,10 @@ def test_openmp_has_read_the_policy_when_a_verb_computes(chosen: dict[str, str],
 
     That the choice of the user is kept, the test above shows in less time.
     """
-    assert f"OMP_WAIT_POLICY = '{policy}'" in _run("env", OMP_DISPLAY_ENV="TRUE", **chosen).stderr
+    printed = _run("env", OMP_DISPLAY_ENV="VERBOSE", **chosen).stderr
+    assert f"OMP_WAIT_POLICY = '{policy}'" in printed
+    if "GOMP_SPINCOUNT" in printed:  # that of GCC
+        assert ("GOMP_SPINCOUNT = '1000'" in printed) == (not chosen)
 
 
 @pytest.mark.parametrize(

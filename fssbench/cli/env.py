@@ -32,6 +32,7 @@ SETTINGS = (
     "FSSBENCH_DEBUG",
     "OMP_NUM_THREADS",
     "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
     "NO_COLOR",
 )
 """The only environment variables that are shown; others may hold a secret."""

@@ -12,8 +12,8 @@ from .prototypes import scale_to_unit
 
 LENGTH_EPS = 1e-5
 """Number that HSNet and later methods add to the length of a feature vector."""
-_PRODUCTS_AT_ONCE = 1 << 18
-"""Number of products that are computed before they are put side by side, so that they stay in the processor's cache."""
+_PRODUCTS_AT_ONCE = 1 << 19
+"""Number of products that each thread computes before they are put side by side, so that they stay in the cache."""
 Prepare = Callable[[Tensor], Tensor]
 
 
@@ -70,34 +70,27 @@ def _multiply_in_parts(
     Returns:
         Products (B, N, M, L) of maps (B, C, N) and (B, C, M).
     """
-    (batch, _, count), taps = query[0].shape, len(query)
-    seen, places = find_nonzero(support)
-    if not (whole := len(seen) == len(places)):
+    (batch, _, count), cells, taps = query[0].shape, support[0].shape[2], len(query)
+    seen = find_nonzero(support)
+    if not (whole := len(seen) == cells):
         support = [maps.index_select(2, seen) for maps in support]
-    volume = query[0].new_empty(batch, count, len(places), taps)
-    size = max(1, _PRODUCTS_AT_ONCE // (batch * taps * (len(seen) + 1)))
-    # the last column is what cells that were left out get
-    kept = query[0].new_full((batch, min(size, count), len(seen) + 1, taps), max(at_least or 0.0, 0.0))
+    # what cells that are left out get
+    volume = query[0].new_full((batch, count, cells, taps), max(at_least or 0.0, 0.0))
+    size = max(1, _PRODUCTS_AT_ONCE * torch.get_num_threads() // (batch * taps * (len(seen) + 1)))
+    products = volume if whole else volume.new_empty(batch, min(size, count), len(seen), taps)
     for start in range(0, count, size):
         part = volume[:, start : start + size]
-        target = part if whole else kept[:, : part.shape[1], :-1]
-        for tap, (cells, others) in enumerate(zip(query, support, strict=True)):
-            target[..., tap] = _multiply(prepare(cells[..., start : start + size]), others, at_least)
+        target = part if whole else products[:, : part.shape[1]]
+        for tap, (asked, others) in enumerate(zip(query, support, strict=True)):
+            target[..., tap] = _multiply(prepare(asked[..., start : start + size]), others, at_least)
         if not whole:
-            for one, products in zip(part, kept[:, : part.shape[1]], strict=True):
-                torch.index_select(products, 1, places, out=one)
+            part.index_copy_(2, seen, target)
     return volume
 
 
-def find_nonzero(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Find the cells of maps (B, C, M) that are not zero everywhere.
-
-    Returns:
-        Their places (n,), and for each of the M cells its number among them, or n.
-    """
-    nonzero = torch.stack([each.abs().sum(dim=(0, 1)) for each in maps]).sum(dim=0) != 0
-    seen = nonzero.nonzero()[:, 0]
-    return seen, torch.where(nonzero, nonzero.cumsum(0) - 1, len(seen))
+def find_nonzero(maps: Sequence[Tensor]) -> Tensor:
+    """Find the cells of maps (B, C, M) that are not zero everywhere: their places (n,)."""
+    return torch.stack([each.abs().sum(dim=(0, 1)) for each in maps]).sum(dim=0).nonzero()[:, 0]
 
 
 def to_single(maps: Tensor) -> Tensor:

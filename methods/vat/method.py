@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
 from ..layers.feature_maps import list_names, list_stages, mask_features
-from ..layers.processor import runs_on_processor
 from ..layers.resize import resize
 from .head import STRIDES, VATHead
 from .pooling import pool_cosines
@@ -151,10 +149,6 @@ class VAT(FeatureMethod):
         return logits
 
     def _at_grid(self, tap: str, maps: Tensor) -> Tensor:
-        if runs_on_processor(
-            maps
-        ):  # torch resizes maps of many channels ten times as fast if the channels come last
-            maps = maps.contiguous(memory_format=torch.channels_last)
         return resize(maps, (self._sides[tap], self._sides[tap]))
 
     def rename_reference(self, name: str) -> str | None:

@@ -72,7 +72,7 @@ def _pool_in_parts(query: Sequence[Tensor], support: Sequence[Tensor], strides: 
     query_stride, support_stride = strides
     batch, _, height, width = query[0].shape
     plane = read_size(support[0])
-    seen, _ = find_nonzero([maps.flatten(2) for maps in support])
+    seen = find_nonzero([maps.flatten(2) for maps in support])
     window, places = _find_pooled_window(seen, plane, support_stride)
     rows, columns = window.rows.stop - window.rows.start, window.columns.stop - window.columns.start
     taps, cells = len(query), (rows * support_stride, columns * support_stride)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,6 +39,15 @@ SIZES = {"hsnet": 400, "pmnet": 384}
 """Side of the network input of each measured method, pixels."""
 PRECISIONS = ("float32", "tf32", "bf16")
 BATCHES = (1, 8, 32)
+CHOICES = {
+    "calls, float32": Settings(replay=False),
+    "batch 8, float32": Settings(batch=8),
+    "batch 32, float32": Settings(batch=32),
+    "calls, bf16": Settings(precision="bf16"),
+    "batch 8, bf16": Settings(batch=8, precision="bf16"),
+    "batch 32, bf16": Settings(batch=32, precision="bf16"),
+}
+"""Settings of an evaluation that are compared, the exact ones first."""
 CACHE_MB = 24_000
 _CALLS = {
     "cudaGraphLaunch",
@@ -64,7 +74,9 @@ def main() -> None:
     parser.add_argument(
         "--plain-share", type=int, default=16, help="the plain loop takes one episode in so many"
     )
-    parser.add_argument("--only", choices=("loops", "forwards", "precision"), help="one part alone")
+    parser.add_argument(
+        "--only", choices=("loops", "choices", "forwards", "precision"), help="one part alone"
+    )
     parser.add_argument("--repeats", type=int, default=10, help="of a timed forward")
     given = parser.parse_args()
     device = torch.device(given.device)
@@ -74,6 +86,9 @@ def main() -> None:
         figures[name] = {}
         if given.only in (None, "loops"):
             figures[name]["loops"] = measure_loops(name, given, device)
+        if given.only in (None, "choices"):
+            figures[name]["choices"] = measure_choices(name, given, device)
+            store(figures, given.out)
         if given.only in (None, "forwards"):
             figures[name]["forwards"] = measure_forwards(name, given.repeats, device)
         store(figures, given.out)
@@ -132,7 +147,7 @@ def measure_loops(name: str, given: argparse.Namespace, device: torch.device) ->
         figures[f"{shot}-shot, plain"] = {"episodes/s": round(plain, 2), "episodes": len(few)}
         for replay in (False, True):
             part = plan if replay else plan.head(max(len(few), len(plan) // 3))
-            records, seconds, seen = time_harness(method, part, device, replay=replay)
+            records, seconds, seen = time_harness(method, part, device, Settings(replay=replay))
             rate = len(part) / seconds
             figures[f"{shot}-shot, {'replays' if replay else 'calls'}"] = {
                 "episodes/s": round(rate, 2),
@@ -151,6 +166,28 @@ def measure_loops(name: str, given: argparse.Namespace, device: torch.device) ->
     return figures
 
 
+def measure_choices(name: str, given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Episodes a second of the harness at 1 shot, by batch and precision; `--batch` and bf16 go call by call."""
+    figures: dict[str, Any] = {}
+    method = fssbench.load_method(name, backbone="resnet50", weights="random", device=str(device))
+    draw = {"fold": 2, "data": given.data, "splits": given.splits, "size": SIZES[name]}
+    plan = fssbench.plan("pascal5i", episodes=max(2, given.episodes // 3), **draw)
+    exact = {}
+    for label, chosen in CHOICES.items():
+        records, seconds, seen = time_harness(method, plan, device, chosen)
+        exact = exact or records
+        pairs = ((records[i], one) for i, one in exact.items())
+        figures[label] = {
+            "episodes/s": round(len(plan) / seconds, 2),
+            "episodes": len(plan),
+            "pixels counted otherwise": sum(
+                abs(x - y) for a, b in pairs for x, y in zip(a.inter, b.inter, strict=True)
+            ),
+            **seen,
+        }
+    return figures
+
+
 def time_plain_loop(
     method: Method, plan: Plan, episodes: Sequence[Episode], device: torch.device
 ) -> tuple[list[Counts], float]:
@@ -164,11 +201,11 @@ def time_plain_loop(
 
 
 def time_harness(
-    method: Method, plan: Plan, device: torch.device, *, replay: bool
+    method: Method, plan: Plan, device: torch.device, chosen: Settings
 ) -> tuple[dict[int, EpisodeRecord], float, dict[str, Any]]:
     """Counts of a plan by the harness, its time in seconds, and the device's utilisation and peak memory."""
     with TemporaryDirectory() as folder, watched(device) as seen:
-        settings = Settings(out=Path(folder), device=str(device), cache_mb=CACHE_MB, panels=0, replay=replay)
+        settings = replace(chosen, out=Path(folder), device=str(device), cache_mb=CACHE_MB, panels=0)
         started = time.perf_counter()
         done, failed = evaluate_all([method], plan, settings)
         seconds = time.perf_counter() - started
@@ -340,6 +377,7 @@ def tabulate(figures: dict[str, Any]) -> str:
         profiled = loops.pop("profile", {})
         lines += ["", f"### {name}, ResNet-50, {size} px"]
         lines += ["", *_table("loop", loops)] if loops else []
+        lines += ["", *_table("1-shot", figures[name]["choices"])] if "choices" in figures[name] else []
         lines += ["", *_table("forward", figures[name]["forwards"])] if "forwards" in figures[name] else []
         for what, rows in profiled.items():
             lines += ["", f"{what}:", *(f"- {key}: {value}" for key, value in rows.items())]

@@ -24,6 +24,8 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
+from fssbench.threads import let_threads_sleep
+
 EPISODES = 1000
 IMAGES = 346
 """Images of the fold that the claims of the documentation speak of."""
@@ -65,6 +67,7 @@ def main() -> None:
         method, shot = given.job.split(":")
         print(json.dumps(measure(given, method, int(shot))))
         return
+    let_threads_sleep()
     jobs = [(name, int(shot)) for name in given.methods.split(",") for shot in given.shots.split(",")]
     rows = run_jobs(sorted(jobs, key=lambda job: -COSTS.get(job[0], 1.0) * job[1]), given.pairs)
     rows.sort(key=lambda row: jobs.index((row["name"], row["shot"])))
@@ -86,7 +89,7 @@ def run_jobs(jobs: Sequence[tuple[str, int]], pairs: int) -> list[dict[str, Any]
         mine = cores[2 * place : 2 * place + 2] or cores
         while (job := waiting.get()) is not None:
             command = [sys.executable, *sys.argv, "--job", f"{job[0]}:{job[1]}"]
-            variables = {**os.environ, "OMP_NUM_THREADS": str(len(mine)), "OMP_WAIT_POLICY": "PASSIVE"}
+            variables = {**os.environ, "OMP_NUM_THREADS": str(len(mine))}
             command = ["taskset", "-c", ",".join(map(str, mine)), *command]
             answer = subprocess.run(command, capture_output=True, text=True, env=variables)
             if answer.returncode:

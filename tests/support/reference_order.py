@@ -16,11 +16,10 @@ import torch
 from fssbench.methods.dcama import MaskAttention
 from fssbench.methods.hsnet import WHOLE, HypercorrelationHead
 from fssbench.methods.layers import correlation, prototypes, resize as resizing, volume
-from fssbench.methods.layers.resize import read_size, resize
+from fssbench.methods.layers.resize import Size, read_size
 from fssbench.methods.panet import prototype
 from fssbench.methods.pmnet import head
 from fssbench.methods.vat import pooling
-from fssbench.methods.vat.method import VAT
 from fssbench.methods.vat.swin import Swin, WindowAttention
 from torch import Tensor, nn
 from torch.nn import functional
@@ -63,6 +62,13 @@ def multiply_pairs(
     ]
     volume = torch.stack(products, dim=1)
     return volume if at_least is None else volume.clamp(min=at_least)
+
+
+def resize(maps: Tensor, size: Size, *, align_corners: bool = True) -> Tensor:
+    """Resize maps in the layout that they have."""
+    if read_size(maps) == size:
+        return maps
+    return functional.interpolate(maps, size, mode="bilinear", align_corners=align_corners)
 
 
 def convolve_resized(conv: nn.Conv2d, low: Tensor, high: Tensor) -> Tensor:
@@ -121,11 +127,6 @@ def pool_cosines(
     )
 
 
-def resize_to_grid(self: VAT, tap: str, maps: Tensor) -> Tensor:
-    """Resize maps as they are."""
-    return resize(maps, (self._sides[tap], self._sides[tap]))
-
-
 def transform(self: Swin, maps: Tensor) -> Tensor:
     """Apply blocks to the whole grid."""
     grid = maps.movedim(1, -1)
@@ -152,6 +153,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     volume.apply_over_support: apply_over_support,
     prototypes.scale_to_unit: scale_to_unit,
     correlation.multiply_pairs: multiply_pairs,
+    resizing.resize: resize,
     resizing.convolve_resized: convolve_resized,
     pooling.pool_cosines: pool_cosines,
     volume.add_up: torch.add,
@@ -167,7 +169,6 @@ METHODS: dict[tuple[type, str], Callable[..., Any]] = {
     (MaskAttention, "forward"): gather_masks,
     (WindowAttention, "forward"): attend_in_windows,
     (Swin, "forward"): transform,
-    (VAT, "_at_grid"): resize_to_grid,
     (head.PlaneBranch, "forward"): apply_in_turn,
 }
 """Plain form of each optimised method of a class."""

@@ -203,20 +203,19 @@ def _count_different(record: EpisodeRecord, counts: Counts) -> int:
 
 
 def _count_flops(method: Method, plan: Plan, images: int, device: torch.device) -> float:
-    """Count the operations of a plan: the backbone and an encoding once per image, the rest once per episode."""
+    """Count the operations of a plan: what is computed of an image alone once per image, the rest once per episode."""
     drawn = Synthetic.make(1, plan.shot, plan.size, plan.size)
-    given = drawn.query.to(device), drawn.support.to(device), drawn.mask.to(device)
+    query, support, mask = drawn.query.to(device), drawn.support.to(device), drawn.mask.to(device)
     options: dict[str, Any] = {"seed": 0} if method.steps else {}
 
-    def work() -> None:
-        with isolated(0):
-            method.segment(*given, **options)
+    def prepare() -> object:
+        maps = method.read(query, support)
+        return method.encode_all(*maps, plan.shot) if encodes_once(method) else maps
 
-    of_images, total = count_flops(method, work)
-    if encodes_once(method):
-        with isolated(0):
-            encoded = method.encode_all(*method.read(*given[:2]), plan.shot)
-            of_images = total - count_flops(method, lambda: method.segment(*encoded, given[2]))[1]
+    with isolated(0), torch.no_grad():
+        of_images = count_flops(method, prepare)[1]
+    with isolated(0):
+        total = count_flops(method, lambda: method.segment(query, support, mask, **options))[1]
     return images * of_images / (plan.shot + 1) + len(plan) * (total - of_images)
 
 

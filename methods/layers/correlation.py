@@ -28,28 +28,36 @@ def multiply_pairs(
     *,
     at_least: float | None = None,
     prepare: Prepare = keep,
+    bounded: bool = False,
 ) -> Tensor:
     """Multiply every query cell with every support cell, with one channel per tap.
 
-    The products are computed in single precision under autocast too, because they reach thousands and a softmax may
-    follow.
+    The products are computed in single precision under autocast too, because they may reach thousands and a softmax
+    may follow.
 
     Args:
         query: L maps (B, C, hq, wq).  C may differ between them, the plane may not.
         support: L maps (B, C, hs, ws) at the same taps.
         at_least: lower bound of the products; None for none.
-        prepare: what is done to maps (B, C, cells) first, to each cell by itself.
+        prepare: what is done to maps (B, C, cells) first, to each cell by itself, in single precision.
+        bounded: whether products are at most one, so that maps in lower precision are multiplied in it if no gradient
+            is needed.
 
     Returns:
         Volume (B, L, hq, wq, hs, ws), with channels last in memory.
     """
+    lower = bounded and not torch.is_grad_enabled()
+    precision = query[0].dtype if lower else torch.promote_types(query[0].dtype, torch.float32)
+
+    def make_ready(cells: Tensor) -> Tensor:
+        return prepare(to_single(cells)).to(precision)
+
     with torch.autocast(query[0].device.type, enabled=False):
-        cells = [to_single(maps).flatten(2) for maps in query]
-        others = [prepare(to_single(maps).flatten(2)) for maps in support]
+        cells, others = [maps.flatten(2) for maps in query], [make_ready(maps.flatten(2)) for maps in support]
         if runs_on_processor(cells[0]):
-            volume = _multiply_in_parts(cells, others, at_least, prepare)
+            volume = _multiply_in_parts(cells, others, at_least, make_ready)
         else:
-            pairs = zip(map(prepare, cells), others, strict=True)
+            pairs = zip(map(make_ready, cells), others, strict=True)
             volume = torch.stack([_multiply(*pair, at_least) for pair in pairs], dim=-1)
     return volume.view(-1, *query[0].shape[2:], *support[0].shape[2:], len(query)).movedim(-1, 1)
 
@@ -74,8 +82,9 @@ def _multiply_in_parts(
     seen = find_nonzero(support)
     if not (whole := len(seen) == cells):
         support = [maps.index_select(2, seen) for maps in support]
-    # what cells that are left out get
-    volume = query[0].new_full((batch, count, cells, taps), max(at_least or 0.0, 0.0))
+    shape = batch, count, cells, taps
+    left_out = max(at_least or 0.0, 0.0)
+    volume = support[0].new_empty(shape) if whole else support[0].new_full(shape, left_out)
     size = max(1, _PRODUCTS_AT_ONCE * torch.get_num_threads() // (batch * taps * (len(seen) + 1)))
     products = volume if whole else volume.new_empty(batch, min(size, count), len(seen), taps)
     for start in range(0, count, size):
@@ -115,7 +124,11 @@ def correlate_levels(
     """
     return [
         multiply_pairs(
-            [query[tap] for tap in level], [objects[tap] for tap in level], at_least=0, prepare=scale_cells
+            [query[tap] for tap in level],
+            [objects[tap] for tap in level],
+            at_least=0,
+            prepare=scale_cells,
+            bounded=True,
         )
         for level in levels
     ]

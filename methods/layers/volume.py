@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .correlation import to_single
 from .processor import runs_on_processor
 from .resize import Size, read_size, resize
 
@@ -183,19 +184,22 @@ class VolumeGroupNorm(nn.GroupNorm):
         Without gradients a CPU does so in place and part by part, so that it reads the volume twice and writes it once.
         """
         pairs = _view_pairs(volume)
-        if pairs is None or not runs_on_processor(volume) or volume.dtype.itemsize < 4:
+        if pairs is None or not runs_on_processor(volume):
             return self(volume).relu_()
         for episode in pairs:
             parts = episode.split(max(1, _VALUES_AT_ONCE * torch.get_num_threads() // episode.shape[1]))
             scale, shift = self._find_scale(parts)
             for part in parts:
-                torch.addcmul(shift, part, scale, out=part).relu_()
+                single = to_single(part)  # the part itself, unless it is in lower precision
+                torch.addcmul(shift, single, scale, out=single).relu_()
+                if single is not part:
+                    part.copy_(single)
         return volume
 
     def _find_scale(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Find what each channel is multiplied by, and what is added, from parts (n, C) of an episode."""
         counts = torch.tensor([len(part) for part in parts], dtype=torch.float64)[:, None]
-        means = [part.mean(dim=0) for part in parts]
+        means = [to_single(part).mean(dim=0) for part in parts]
         pairs = zip(parts, means, strict=True)
         squares = torch.stack([(part - mean).square_().sum(dim=0) for part, mean in pairs]).double()
         mean = torch.stack(means).double()
@@ -203,7 +207,7 @@ class VolumeGroupNorm(nn.GroupNorm):
         squares = squares + counts * (mean - centre).square()  # from the mean of the group
         variance = self._group_mean(squares.sum(dim=0, keepdim=True) / counts.sum())[0, 0]
         scale = (variance + self.eps).rsqrt() * self.weight
-        return scale.to(parts[0].dtype), (self.bias - centre[0] * scale).to(parts[0].dtype)
+        return scale.to(means[0].dtype), (self.bias - centre[0] * scale).to(means[0].dtype)
 
     def _group_mean(self, channels: Tensor) -> Tensor:
         """Average groups of channels (B, C), and repeat the means for each of their channels: (B, 1, C)."""
@@ -271,8 +275,7 @@ class CentrePivotConv4d(nn.Module):
         The convolution over the support plane is then one matrix for all query cells.
         """
         small = self.stride == 1 and max(read_size(volume)) <= self.reach + 1
-        plain = volume.dtype == self.conv2.weight.dtype and not torch.is_autocast_enabled("cpu")
-        return small and plain and runs_on_processor(volume)
+        return small and runs_on_processor(volume)
 
     def _multiply_support(self, volume: Tensor) -> Tensor:
         """Convolve over the query plane, and add products of support cells: no entry is beyond the small plane."""
@@ -283,12 +286,12 @@ class CentrePivotConv4d(nn.Module):
             lambda images: functional.conv2d(images, self.conv1.weight, bias, padding=self.reach), volume
         )
         cells = list(product(*map(range, read_size(volume))))
-        entries = self.conv2.weight.permute(2, 3, 1, 0).contiguous()
+        entries = self.conv2.weight.permute(2, 3, 1, 0).to(out.dtype).contiguous()
         for row, column in cells:
             to_cells = [entries[self.reach + row - r, self.reach + column - c] for r, c in cells]
             matrices = torch.stack(to_cells)  # (cells, inputs, outputs)
             for source, target in zip(_support_first(volume), _support_first(out), strict=True):
-                pairs = source[row, column].expand(len(cells), -1, -1)
+                pairs = source[row, column].to(out.dtype).expand(len(cells), -1, -1)
                 target.flatten(0, 1).baddbmm_(pairs, matrices)
         return out
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..layers.resize import apply_to_resized, double_size, read_size, resize
-from ..layers.volume import CentrePivotConv4d, VolumeBatchNorm, apply_over_query, apply_over_support
+from ..layers.volume import CentrePivotConv4d, VolumeBatchNorm, add_up, apply_over_query, apply_over_support
 
 WIDTH = 16
 """Number of channels of the enhanced affinity."""
@@ -38,7 +38,7 @@ class TwoBranchEnhancement(nn.Module):
 
     def forward(self, affinity: Tensor) -> Tensor:
         """Enhance (B, L, hq, wq, hs, ws) to (B, 16, hq, wq, hs, ws)."""
-        return apply_over_support(self.support, affinity) + apply_over_query(self.query, affinity)
+        return add_up(apply_over_support(self.support, affinity), apply_over_query(self.query, affinity))
 
 
 class PlaneBranch(nn.Sequential):

@@ -75,31 +75,31 @@ def _pool_in_parts(query: Sequence[Tensor], support: Sequence[Tensor], strides: 
     seen = find_nonzero([maps.flatten(2) for maps in support])
     window, places = _find_pooled_window(seen, plane, support_stride)
     rows, columns = window.rows.stop - window.rows.start, window.columns.stop - window.columns.start
-    taps, cells = len(query), (rows * support_stride, columns * support_stride)
+    cells, taps = (rows * support_stride, columns * support_stride), len(query)
+    count, pooled_query = cells[0] * cells[1], (height // query_stride, width // query_stride)
     offered = [
         scale_cells(maps.flatten(2).index_select(2, seen)).transpose(1, 2).contiguous() for maps in support
     ]
     # support cells first in memory, as the convolution over the query plane reads them
     along_query = query[0].new_empty(batch, rows, columns, height, width, taps)
-    along_support = query[0].new_zeros(batch, *cells, height // query_stride, width // query_stride, taps)
+    along_support = query[0].new_zeros(batch, count, *pooled_query, taps)
     step = query_stride * max(1, _PRODUCTS_AT_ONCE // (batch * (len(seen) + 1) * width * query_stride))
-    whole = query[0].new_zeros(batch, cells[0] * cells[1], min(step, height), width)
+    whole = query[0].new_zeros(batch, count, min(step, height), width)
     for start in range(0, height, step):
         stop = min(start + step, height)
         for tap, (maps, others) in enumerate(zip(query, offered, strict=True)):
             asked = scale_cells(maps[:, :, start:stop].flatten(2))
             products = torch.unflatten(torch.bmm(others, asked).clamp_(min=0), 2, (stop - start, width))
-            pooled = _pool_plane(products, 2, query_stride)
-            target = along_support[:, :, :, start // query_stride : stop // query_stride, :, tap]
-            target.flatten(1, 2).index_copy_(1, places, pooled)
+            target = along_support[:, :, start // query_stride : stop // query_stride, :, tap]
+            target.index_copy_(1, places, _pool_plane(products, 2, query_stride))
             part = whole[:, :, : stop - start].index_copy_(1, places, products)
             along_query[..., start:stop, :, tap] = _pool_plane(
                 torch.unflatten(part, 1, cells), 1, support_stride
             )
     return Pooled(
         along_query.permute(0, 5, 3, 4, 1, 2),
-        along_support.permute(0, 5, 3, 4, 1, 2),
-        None if (rows * support_stride, columns * support_stride) == plane else window,
+        torch.unflatten(along_support, 1, cells).permute(0, 5, 3, 4, 1, 2),
+        None if cells == plane else window,
     )
 
 

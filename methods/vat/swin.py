@@ -145,17 +145,13 @@ class SwinBlock(nn.Module):
         if self.shift:
             places = places.roll([-self.shift] * len(dims), tuple(range(1, 1 + len(dims))))
         windows = to_windows(places, self.side)[0, :, :, 0]
-        regions = (
-            label_regions(dims, self.side, self.shift, cells)
-            if self.shift
-            else windows.new_zeros(windows.shape)
-        )
-        at_once = max(
-            1, _VALUES_AT_ONCE // (len(grid) * windows.shape[1] * max(windows.shape[1], cells.shape[2]))
-        )
-        for some, labels in zip(windows.split(at_once), regions.split(at_once), strict=True):
+        regions = label_regions(dims, self.side, self.shift, cells) if self.shift else None
+        scores = len(grid) * windows.shape[1] * max(windows.shape[1], cells.shape[2])
+        at_once = max(1, _VALUES_AT_ONCE // scores)
+        for start in range(0, len(windows), at_once):
+            some = windows[start : start + at_once]
             inside = torch.unflatten(cells.index_select(1, some.flatten()), 1, some.shape)
-            mask = part_regions(labels, inside) if self.shift else None
+            mask = None if regions is None else part_regions(regions[start : start + at_once], inside)
             attended = self.attn(self.norm1(inside), mask)
             cells.index_add_(1, some.flatten(), attended.flatten(1, 2))
         for part in cells.flatten(0, 1).split(max(1, _VALUES_AT_ONCE // (_WIDENING * cells.shape[2]))):

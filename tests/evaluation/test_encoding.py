@@ -220,3 +220,31 @@ def test_the_floor_counts_an_encoding_once_per_image(null):
     assert each.images == len(list_images(plan)) < 36
     assert each.floor_seconds * each.peak * len(plan) == pytest.approx(each.images * convolution)
     assert each.different_pixels == 0
+
+
+class Resuming(Counting):
+    """A backbone whose last stage is one convolution."""
+
+    def resume(self, features, after, taps):
+        return {tap: functional.conv2d(features, torch.ones(4, 3, 1, 1)) for tap in taps}
+
+
+class OnObjects(FeatureMethod):
+    """Runs the last stage of its backbone on the object of one support, as PFENet does for its prior mask."""
+
+    @property
+    def taps(self):
+        return Taps(("half",), ("half",))
+
+    def logits(self, query, support, support_mask):
+        objects = support["half"][:, 0] * functional.avg_pool2d(support_mask[:, :1], 2)
+        fg = self.backbone.resume(objects, "half", ("quarter",))["quarter"].mean(dim=1, keepdim=True)
+        return torch.cat([-fg, fg], dim=1)
+
+
+def test_the_floor_counts_what_the_backbone_does_in_a_head_once_per_episode(null):
+    plan = null.plan(12)
+    method = make(null, OnObjects, name="resumes", backbone=Resuming())
+    each = compare_loops(method, plan, Settings(out=null.folder / "runs", isolate=False), plain_episodes=2)
+    convolution = 2 * 8 * 8 * 4 * 3
+    assert each.floor_seconds * each.peak * len(plan) == pytest.approx(len(plan) * convolution)

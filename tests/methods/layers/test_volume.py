@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fssbench.methods.layers.correlation import LENGTH_EPS, multiply_pairs
+from fssbench.methods.layers.correlation import LENGTH_EPS, multiply_pairs, scale_cells
 from fssbench.methods.layers.prototypes import scale_to_unit
 from fssbench.methods.layers.volume import (
     CentrePivotConv4d,
@@ -202,6 +202,47 @@ def test_group_norm_keeps_bfloat16_and_takes_its_means_in_single_precision() -> 
     expected = nn.functional.group_norm(volume.double(), 4, norm.weight.double(), norm.bias.double())
     assert normed.dtype == torch.bfloat16
     assert ((normed - expected).abs() <= 2**-6 * (1 + expected.abs())).all()
+
+
+@torch.no_grad()
+def test_norm_and_bound_keep_bfloat16_and_compute_in_single_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fssbench.methods.layers.volume._VALUES_AT_ONCE", 100)
+    norm = VolumeGroupNorm(4, 8)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    volume = (torch.randn(2, 3, 4, 2, 5, 8) + 3).bfloat16().movedim(-1, 1)
+    expected = nn.functional.group_norm(volume.double(), 4, norm.weight.double(), norm.bias.double()).relu()
+    bounded = norm.normalise_and_bound(volume)
+    assert bounded.data_ptr() == volume.data_ptr()
+    assert bounded.dtype == torch.bfloat16
+    assert ((bounded - expected).abs() <= 2**-8 * expected.abs() + 1e-5).all()
+
+
+@torch.no_grad()
+def test_few_support_cells_are_mixed_in_bfloat16_too() -> None:
+    layer = CentrePivotConv4d(6, 4, 3)
+    volume = torch.randn(1, 6, 5, 4, 2, 2)
+    over_query = apply_over_query(layer.conv1, volume)
+    expected = over_query + apply_over_support(layer.conv2, volume)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = layer(volume.bfloat16())
+    assert mixed.dtype == torch.bfloat16
+    assert (mixed - expected).abs().max() < 2**-5 * expected.abs().max()
+
+
+def test_bounded_products_stay_in_bfloat16_and_others_do_not() -> None:
+    query, support = ([torch.randn(1, 9, *size).bfloat16()] for size in ((3, 4), (5, 2)))
+    support[0][..., 1:3, :] = 0
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = multiply_pairs(query, support, at_least=0, prepare=scale_cells)
+        assert multiply_pairs(query, support, bounded=True).dtype == torch.float32, "gradients may be needed"
+        with torch.no_grad():
+            low = multiply_pairs(query, support, at_least=0, prepare=scale_cells, bounded=True)
+    assert (expected.dtype, low.dtype) == (torch.float32, torch.bfloat16)
+    assert (low - expected).abs().max() < 2**-6
+    assert (low[..., 1:3, :] == 0).all()
 
 
 def test_pairwise_is_every_inner_product() -> None:

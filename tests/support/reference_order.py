@@ -52,6 +52,7 @@ def multiply_pairs(
     *,
     at_least: float | None = None,
     prepare: Layer = correlation.keep,
+    bounded: bool = False,
 ) -> Tensor:
     """Multiply every query cell with every support cell: (B, L, hq, wq, hs, ws), channels first."""
     products = [

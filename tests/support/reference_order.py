@@ -41,6 +41,11 @@ def apply_over_support(layer: Layer, maps: Tensor) -> Tensor:
     return layer(planes).unflatten(0, (batch, height, width)).permute(0, 3, 1, 2, 4, 5).contiguous()
 
 
+def add_up(one: Tensor, other: Tensor) -> Tensor:
+    """Add two volumes into a third one."""
+    return one + other
+
+
 def scale_to_unit(vectors: Tensor, dim: int = 1, *, eps: float) -> Tensor:
     """Divide vectors by their length plus `eps`."""
     return vectors / (vectors.norm(dim=dim, p=2, keepdim=True) + eps)
@@ -157,7 +162,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     resizing.resize: resize,
     resizing.convolve_resized: convolve_resized,
     pooling.pool_cosines: pool_cosines,
-    volume.add_up: torch.add,
+    volume.add_up: add_up,
     head.compute_coarse_map: compute_coarse_map,
     prototype.average_masked: compute_cell_average,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -138,6 +139,14 @@ def test_an_optimised_operator_is_its_plain_form(name: str, monkeypatch: pytest.
     )
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, atol=1e-11)
+
+
+@pytest.mark.parametrize("operator", plain.FUNCTIONS)
+def test_a_plain_form_takes_the_options_of_its_operator(operator: Callable[..., Any]) -> None:
+    def list_options(function: Callable[..., Any]) -> set[str]:
+        return {p.name for p in signature(function).parameters.values() if p.default is not p.empty}
+
+    assert list_options(operator) <= list_options(plain.FUNCTIONS[operator])
 
 
 def test_two_coordinates_have_the_cosines_of_transformed_features() -> None:

@@ -30,8 +30,8 @@ def test_a_method_is_not_identified_by_other_methods_or_the_core(name: str) -> N
 @pytest.mark.parametrize(
     ("name", "layers"),
     [
-        ("panet", {"feature_maps", "prototypes", "resize"}),
-        ("dcama", {"feature_maps", "module_inputs", "resize"}),
+        ("panet", {"feature_maps", "processor", "prototypes", "resize"}),
+        ("dcama", {"feature_maps", "module_inputs", "processor", "resize"}),
     ],
 )
 def test_only_the_layers_that_a_method_imports_count(name: str, layers: set[str]) -> None:

@@ -13,7 +13,16 @@ from fssbench_toys.methods import ToyColour, ToyPrototype
 from fssbench_toys.text import ToyText
 from torch import Tensor, nn
 
-from fssbench.api import Dataset, EncodingMethod, FeatureMethod, Features, ImageMethod, MethodConfig, Taps
+from fssbench.api import (
+    Dataset,
+    EncodingMethod,
+    FeatureMethod,
+    Features,
+    Finding,
+    ImageMethod,
+    MethodConfig,
+    Taps,
+)
 from fssbench.plugins.registry import DATASETS, METHODS
 from fssbench.testing import check_dataset, check_method, check_reporter
 
@@ -317,6 +326,26 @@ class Blind(ToyDiscs):
         return report
 
 
+class Trades(ToyDiscs):
+    """Warns of its size, unless there is something worse."""
+
+    def verify(self) -> object:
+        report = super().verify()
+        if not report.findings:
+            report.findings.append(Finding("warning", "images", "fewer than published", "get the rest"))
+        return report
+
+
+class Recounts(Blind):
+    """Says how many files there are, and nothing of damage."""
+
+    def verify(self) -> object:
+        report = super().verify()
+        size = sum(path.stat().st_size for path in report.root.rglob("*") if path.is_file())
+        report.findings.append(Finding("warning", "images", f"{size} bytes", "none"))
+        return report
+
+
 class AnySplit(ToyDiscs):
     def pool(self, split: str) -> object:
         return super().pool("test")
@@ -335,12 +364,17 @@ class Unseeded(ToyDiscs):
         (Shuffles, "pools_are_stable"),
         (GreyMask, "images_and_masks_agree"),
         (Blind, "damage_is_found"),
+        (Recounts, "damage_is_found"),
         (AnySplit, "unknown_split_is_refused"),
         (Unseeded, "miniature_is_seeded"),
     ],
 )
 def test_a_broken_data_set_fails_the_check_that_names_it(cls: type, check: str) -> None:
     assert check in failing(check_dataset(cls))
+
+
+def test_an_error_in_place_of_a_warning_is_a_report_of_damage() -> None:
+    assert failing(check_dataset(Trades)) == {}
 
 
 def test_reporters() -> None:

@@ -278,7 +278,7 @@ def _serve(
 def _detach(log_prints: bool) -> None:
     """Take this process out of the terminal's signals and away from the streams of the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a batch system sends it to every process of a job
     with suppress(OSError):
         os.setsid()
     set_debugger(None)

@@ -108,6 +108,30 @@ def test_sigterm_keeps_all_that_was_computed(null):
     interrupted(null, signal.SIGTERM, 2, {143}, whole=0)
 
 
+def list_children(pid: int) -> set[int]:
+    """List the processes that the threads of a process have started."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for task in tasks for child in task.read_text().split()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="lists processes by /proc")
+def test_sigterm_to_every_process_of_a_job_keeps_what_was_computed(null):
+    """As Slurm and systemd send it: the process of a method of others gets it too, and first."""
+    child = start(null, whole=False, sleep=0.3)
+    until = time.monotonic() + 60
+    while null.count_calls() < 3 and time.monotonic() < until:
+        time.sleep(0.02)
+    children = list_children(child.pid)
+    assert children, "the method has a process of its own"
+    known = null.count_calls()
+    for pid in (*children, child.pid):
+        os.kill(pid, signal.SIGTERM)
+    _, said = child.communicate()
+    assert (child.returncode, "Traceback" in said) == (143, False), said
+    records, _ = read_records(null.find_run("out") / "episodes.jsonl")
+    assert len(records) >= known - 1, "at most the episode in work is lost"
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -23,6 +23,8 @@ from fssbench.efficiency.loops import compare_loops
 from fssbench.efficiency.measure import BenchRequest, load_for_measuring
 from fssbench.evaluation.settings import Settings
 
+DATA = os.environ.get("FSSBENCH_DATA")
+"""Read here, because each test runs without the settings of whoever started it."""
 CLASS = 12
 """Dog, of which each sample of PASCAL VOC has many."""
 IMAGES, EPISODES = 6, 17
@@ -32,23 +34,26 @@ NOISE = 0.85
 """Share of a ratio that must be there; times vary with the machine, and objects in size."""
 RATIOS: dict[tuple[str, int], float] = {
     ("hsnet", 1): 3.0,
-    ("pmnet", 1): 3.0,
-    ("pmnet", 5): 2.2,
-    ("patnet", 1): 2.0,
+    ("pmnet", 1): 2.5,
+    ("pmnet", 5): 3.0,
+    ("patnet", 1): 2.5,
     ("dcama", 1): 2.2,
     ("panet", 1): 5.0,
+    ("vat", 1): 3.0,
+    ("pfenet", 1): 1.9,
 }
 """Ratios that were measured, by method and shot, rounded down; docs/performance.md says what is aimed at."""
 DIFFERENT = 1e-6
 """Share of the pixels that may be counted differently: logits differ by rounding."""
+TIES = 2
+"""Pixels of a short plan that may be counted differently, because both logits are equal but for rounding."""
 
 
 def make_plan(shot: int, size: int) -> Plan:
     """Make a plan of few images of one class, which recur as often as in a whole plan."""
-    data = os.environ.get("FSSBENCH_DATA")
-    if not data or not (Path(data) / "VOC2012").is_dir():
+    if not DATA or not (Path(DATA) / "VOC2012").is_dir():
         pytest.skip("needs PASCAL VOC in the folder that FSSBENCH_DATA names")
-    whole = fssbench.plan("pascal5i", fold=2, shot=shot, data=data, episodes=200, size=size)
+    whole = fssbench.plan("pascal5i", fold=2, shot=shot, data=DATA, episodes=200, size=size)
     images = sorted({e.query for e in whole if e.class_id == CLASS})[:IMAGES]
     draw = random.Random(0)
     drawn = [draw.sample(images, 1 + shot) for _ in range(EPISODES)]
@@ -74,7 +79,7 @@ def test_the_harness_is_faster_than_a_plain_loop(name: str, shot: int) -> None:
         method, plan, Settings(), plain_episodes=PLAIN_EPISODES, around_plain=in_reference_order()
     )
     print(f"{name}, {shot}-shot: {each.cpu_ratio:.2f} times; {each}")
-    assert each.different_pixels <= max(1, DIFFERENT * each.pixels)
+    assert each.different_pixels <= max(TIES, DIFFERENT * each.pixels)
     assert each.cpu_ratio >= NOISE * RATIOS[name, shot]
     cache = 2048  # the default budget of the harness
     if each.plain_memory_mb is not None and each.harness_memory_mb is not None:

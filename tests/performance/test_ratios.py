@@ -34,7 +34,7 @@ NOISE = 0.85
 """Share of a ratio that must be there; times vary with the machine, and objects in size."""
 RATIOS: dict[tuple[str, int], float] = {
     ("hsnet", 1): 3.0,
-    ("pmnet", 1): 2.5,
+    ("pmnet", 1): 3.0,
     ("pmnet", 5): 3.0,
     ("patnet", 1): 2.5,
     ("dcama", 1): 2.2,
@@ -45,8 +45,8 @@ RATIOS: dict[tuple[str, int], float] = {
 """Ratios that were measured, by method and shot, rounded down; docs/performance.md says what is aimed at."""
 DIFFERENT = 1e-6
 """Share of the pixels that may be counted differently: logits differ by rounding."""
-TIES = 2
-"""Pixels of a short plan that may be counted differently, because both logits are equal but for rounding."""
+TIES = {"panet": 2}
+"""Pixels of a short plan that may be counted differently, if more than one: both logits are equal but for rounding."""
 
 
 def make_plan(shot: int, size: int) -> Plan:
@@ -79,7 +79,7 @@ def test_the_harness_is_faster_than_a_plain_loop(name: str, shot: int) -> None:
         method, plan, Settings(), plain_episodes=PLAIN_EPISODES, around_plain=in_reference_order()
     )
     print(f"{name}, {shot}-shot: {each.cpu_ratio:.2f} times; {each}")
-    assert each.different_pixels <= max(TIES, DIFFERENT * each.pixels)
+    assert each.different_pixels <= max(TIES.get(name, 1), DIFFERENT * each.pixels)
     assert each.cpu_ratio >= NOISE * RATIOS[name, shot]
     cache = 2048  # the default budget of the harness
     if each.plain_memory_mb is not None and each.harness_memory_mb is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -20,7 +19,7 @@ from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note
 
 from .layers.feature_maps import list_names, list_stages
 from .layers.module_inputs import record_inputs
-from .layers.processor import runs_on_processor
+from .layers.processor import count_at_once, runs_on_processor
 from .layers.resize import apply_to_resized, double_size, read_size, resize
 
 if TYPE_CHECKING:
@@ -78,7 +77,8 @@ class MaskAttention(nn.Module):
         """
         asked = torch.unflatten(self.query(query), -1, (self.heads, -1))
         keys = torch.unflatten(self.key(support), -1, (self.heads, -1))
-        part = self._count_rows(values)
+        rows_at_once = count_at_once(_SCORES_AT_ONCE, values.shape[1])
+        part = rows_at_once if runs_on_processor(values) else asked.shape[1]
         gathered = []
         for head in range(self.heads):  # one at a time: all heads of five supports would need a gigabyte
             offered = keys[:, :, head].contiguous()
@@ -89,12 +89,6 @@ class MaskAttention(nn.Module):
                 rows.append(torch.matmul(shares, values.unsqueeze(-1)).squeeze(-1))
             gathered.append(torch.cat(rows, dim=1))
         return torch.stack(gathered).mean(dim=0)
-
-    def _count_rows(self, values: Tensor) -> int:
-        """Count the query tokens whose scores with all support tokens (B, M) are computed together."""
-        if not runs_on_processor(values):
-            return sys.maxsize
-        return max(1, _SCORES_AT_ONCE * torch.get_num_threads() // values.shape[1])
 
     def score(self, asked: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Score (B, N, M) every pair of a query token and a support token in one head.

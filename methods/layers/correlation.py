@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .processor import runs_on_processor
+from .processor import count_at_once, runs_on_processor
 from .prototypes import scale_to_unit
 
 LENGTH_EPS = 1e-5
@@ -85,7 +85,7 @@ def _multiply_in_parts(
     shape = batch, count, cells, taps
     left_out = max(at_least or 0.0, 0.0)
     volume = support[0].new_empty(shape) if whole else support[0].new_full(shape, left_out)
-    size = max(1, _PRODUCTS_AT_ONCE * torch.get_num_threads() // (batch * taps * (len(seen) + 1)))
+    size = count_at_once(_PRODUCTS_AT_ONCE, batch * taps * (len(seen) + 1))
     products = volume if whole else volume.new_empty(batch, min(size, count), len(seen), taps)
     for start in range(0, count, size):
         part = volume[:, start : start + size]

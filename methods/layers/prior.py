@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .correlation import find_nonzero
+
 _EPS = 1e-7
 
 
@@ -32,11 +34,11 @@ def compute_prior_mask(query: Tensor, objects: Tensor) -> Tensor:
 
 def _find_best(cells: Tensor, others: Tensor) -> Tensor:
     """Find the largest cosine (N) of each query cell (C, N) with support cells (C, M), without those that are zero."""
-    inside = others.any(dim=0)
-    if bool(inside.all()):
+    inside = find_nonzero([others.unsqueeze(0)])
+    if len(inside) == others.shape[1]:
         return _compute_cosines(cells, others).amax(dim=0)
     zeros = cells.new_zeros(1, cells.shape[1])  # the cosine with what is left out
-    return torch.cat([_compute_cosines(cells, others[:, inside]), zeros]).amax(dim=0)
+    return torch.cat([_compute_cosines(cells, others.index_select(1, inside)), zeros]).amax(dim=0)
 
 
 def _compute_cosines(cells: Tensor, others: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .correlation import to_single
-from .processor import runs_on_processor
+from .processor import count_at_once, runs_on_processor
 from .resize import Size, read_size, resize
 
 _VALUES_AT_ONCE = 1 << 18
@@ -86,6 +86,13 @@ def surround(inside: Tensor, bias: Tensor, plane: Size, corner: tuple[int, int])
     top, left = corner
     whole[..., top : top + height, left : left + width] = inside
     return whole
+
+
+def sum_biases(one: nn.Conv2d, other: nn.Conv2d) -> Tensor:
+    """Sum the biases (C) of two layers that are made with a bias."""
+    assert one.bias is not None
+    assert other.bias is not None
+    return one.bias + other.bias
 
 
 def add_up(one: Tensor, other: Tensor) -> Tensor:
@@ -187,7 +194,7 @@ class VolumeGroupNorm(nn.GroupNorm):
         if pairs is None or not runs_on_processor(volume):
             return self(volume).relu_()
         for episode in pairs:
-            parts = episode.split(max(1, _VALUES_AT_ONCE * torch.get_num_threads() // episode.shape[1]))
+            parts = episode.split(count_at_once(_VALUES_AT_ONCE, episode.shape[1]))
             scale, shift = self._find_scale(parts)
             for part in parts:
                 single = to_single(part)  # the part itself, unless it is in lower precision
@@ -279,9 +286,7 @@ class CentrePivotConv4d(nn.Module):
 
     def _multiply_support(self, volume: Tensor) -> Tensor:
         """Convolve over the query plane, and add products of support cells: no entry is beyond the small plane."""
-        assert self.conv1.bias is not None  # both layers are made with a bias
-        assert self.conv2.bias is not None
-        bias = self.conv1.bias + self.conv2.bias
+        bias = sum_biases(self.conv1, self.conv2)
         out = apply_over_query(
             lambda images: functional.conv2d(images, self.conv1.weight, bias, padding=self.reach), volume
         )
@@ -312,8 +317,6 @@ class CentrePivotConv4d(nn.Module):
         return find_window((mask != 0).any(dim=0), self.reach, self.stride)
 
     def _surround(self, inside: Tensor, window: Window) -> Tensor:
-        assert self.conv1.bias is not None  # both layers are made with a bias
-        assert self.conv2.bias is not None
         height, width = (-(-side // self.stride) for side in window.plane)
         top, left = window.rows.start // self.stride, window.columns.start // self.stride
-        return surround(inside, self.conv1.bias + self.conv2.bias, (height, width), (top, left))
+        return surround(inside, sum_biases(self.conv1, self.conv2), (height, width), (top, left))

@@ -15,6 +15,7 @@ from ..layers.volume import (
     apply_over_query,
     apply_over_support,
     resize_planes,
+    sum_biases,
     surround,
 )
 from .pooling import REACH, Pooled, Strides, pool_volume
@@ -61,10 +62,8 @@ class PooledConv4d(nn.Module):
         inside = add_up(over_support, apply_over_query(self.query, pooled.query))
         if pooled.window is None:
             return inside
-        assert self.query.bias is not None  # both layers are made with a bias
-        assert self.support.bias is not None
         corner = pooled.window.rows.start, pooled.window.columns.start
-        return surround(inside, self.query.bias + self.support.bias, pooled.window.plane, corner)
+        return surround(inside, sum_biases(self.query, self.support), pooled.window.plane, corner)
 
 
 class Embedding(nn.Sequential):

@@ -183,7 +183,7 @@ class Swin(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Transform maps (B, C, *dims)."""
         grid = maps.movedim(1, -1)
-        if runs_on_processor(maps) and not torch.is_autocast_enabled("cpu"):
+        if self._works_in_place(maps):
             grid = grid.clone(memory_format=torch.contiguous_format)
             for block in self.blocks:
                 assert isinstance(block, SwinBlock)
@@ -192,3 +192,6 @@ class Swin(nn.Module):
             for block in self.blocks:
                 grid = block(grid)
         return (self.norm(grid) if self.last_norm else grid).movedim(-1, 1)
+
+    def _works_in_place(self, maps: Tensor) -> bool:
+        return runs_on_processor(maps) and not torch.is_autocast_enabled("cpu")

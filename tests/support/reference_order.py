@@ -133,14 +133,6 @@ def pool_cosines(
     )
 
 
-def transform(self: Swin, maps: Tensor) -> Tensor:
-    """Apply blocks to the whole grid."""
-    grid = maps.movedim(1, -1)
-    for block in self.blocks:
-        grid = block(grid)
-    return (self.norm(grid) if self.last_norm else grid).movedim(-1, 1)
-
-
 def attend_in_windows(self: WindowAttention, windows: Tensor, mask: Tensor | None) -> Tensor:
     """Attend within windows with all heads at once."""
     batch, count, cells, channels = windows.shape
@@ -174,7 +166,7 @@ METHODS: dict[tuple[type, str], Callable[..., Any]] = {
     (HypercorrelationHead, "find_windows"): lambda self, masks: WHOLE,
     (MaskAttention, "forward"): gather_masks,
     (WindowAttention, "forward"): attend_in_windows,
-    (Swin, "forward"): transform,
+    (Swin, "_works_in_place"): lambda self, maps: False,
     (head.PlaneBranch, "forward"): apply_in_turn,
 }
 """Plain form of each optimised method of a class."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from inspect import signature
 from typing import Any
 
@@ -60,7 +60,12 @@ def list_cases() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]
 
     def swin_case(*dims: int) -> Any:
         swin = Swin(8, 2, 2, 2, len(dims)).double().eval()
-        return swin, lambda maps: plain.transform(swin, maps), [draw(2, 8, *dims)]
+
+        def plain_swin(maps: Tensor) -> Tensor:
+            grid = reduce(lambda cells, block: block(cells), swin.blocks, maps.movedim(1, -1))
+            return swin.norm(grid).movedim(-1, 1)
+
+        return swin, plain_swin, [draw(2, 8, *dims)]
 
     return {
         "resized": (

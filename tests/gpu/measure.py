@@ -40,6 +40,7 @@ SIZES = {"hsnet": 400, "pmnet": 384}
 PRECISIONS = ("float32", "tf32", "bf16")
 BATCHES = (1, 8, 32)
 CHOICES = {
+    "replays, float32": Settings(),
     "calls, float32": Settings(replay=False),
     "batch 8, float32": Settings(batch=8),
     "batch 32, float32": Settings(batch=32),

@@ -14,7 +14,7 @@ from fssbench.errors import FssbenchError
 from fssbench.plugins.registry import load_plugin
 from fssbench.runs.store import read_run
 
-METHODS = ("pmnet", "hsnet", "panet", "ssp")
+METHODS = ("pmnet", "hsnet", "panet", "ssp", "ifa", "dr-adapter")
 GREEDY = """
 import torch
 from fssbench.api import ImageMethod, MethodCard

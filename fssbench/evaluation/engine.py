@@ -162,10 +162,17 @@ def evaluate_all(
         stack.enter_context(freed_memory_kept())
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
         device = torch.device(settings.device)
-        replay = settings.replay and settings.precision == "float32"  # recordings are made in float32
         here = [m for m in methods if settings.inspect is None and not runs_apart(m, settings)]
         inputs = Inputs(
-            dataset, plan.size, device, cache, files, settings.workers, replay, settings.precision, here
+            dataset,
+            plan.size,
+            device,
+            cache,
+            files,
+            settings.workers,
+            settings.replay,
+            settings.precision,
+            here,
         )
         stack.callback(inputs.close)
         small, pictures = Thumbnails(inputs.reader), Pictures.of_plan(dataset, plan)

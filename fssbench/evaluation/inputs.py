@@ -34,7 +34,7 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.feature_names import name_features
 from fssbench.evaluation.feature_store import Maps
 from fssbench.evaluation.read_ahead import EPISODES, ReadAhead
-from fssbench.evaluation.second_stream import SecondStream
+from fssbench.evaluation.side_stream import SideStream
 from fssbench.evaluation.sources import PIXELS, RAW_PIXELS, Encoder, Source, feature_key
 from fssbench.evaluation.transfers import upload
 from fssbench.images.reading import normalise, resize_image, resize_mask, scale_pixels
@@ -90,7 +90,7 @@ class Inputs:
         self._place = (dataset.card.name, str(dataset.root), dataset.variant)
         self._workers = workers
         self._replay = replay and device.type == "cuda"
-        self._beside = SecondStream(device, wanted=replay)
+        self._beside = SideStream(device, wanted=replay)
         """Features are computed and checked while the device still predicts the episode before."""
         self._precision = precision
         self._encoders = {
@@ -223,23 +223,27 @@ class Inputs:
         buffers = self._buffers if buffers is None else buffers
         support_mask = self._stage_masks(buffers, masks)
 
+        copies = _Copies(buffers)
+
         def stage(role: str, tap: str, images: Sequence[Maps]) -> Tensor:
             lent = _lend(images[0], tap, trusted=trusted) if lends and len(images) == 1 else None
-            return _stage(buffers, role, tap, images) if lent is None else lent
+            return copies.place(role, tap, images) if lent is None else lent
 
+        staged: tuple[Any, Any]
         if source.encoder is not None:
-            return (
+            staged = (
                 Encoded({name: stage("query", name, [query])[:, 0] for name in query}),
                 Encoded({name: stage("support", name, supports) for name in query}),
-                support_mask,
             )
-        if reads_features(method):
-            return (
+        elif reads_features(method):
+            staged = (
                 {tap: stage("query", tap, [query])[:, 0] for tap in method.taps.query},
                 {tap: stage("support", tap, supports) for tap in method.taps.support},
-                support_mask,
             )
-        return stage("query", PIXELS, [query])[:, 0], stage("support", PIXELS, supports), support_mask
+        else:
+            staged = stage("query", PIXELS, [query])[:, 0], stage("support", PIXELS, supports)
+        copies.make()
+        return *staged, support_mask
 
     def doubts(self, episode: Episode) -> tuple[str, ...]:
         """Return the kinds of doubt about an episode, sorted.  "vanished": an object has no pixel at this size."""
@@ -410,11 +414,12 @@ class Inputs:
     def _stage_masks(self, buffers: Buffers, masks: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Write the objects of K masks (S, S) into a buffer (1, K, S, S) as float32: 1 for the object, 0 elsewhere."""
         shape = 1, len(masks), *masks[0].shape
-        on_processor = self.device.type == "cpu"
-        objects = buffers.get("mask", shape, torch.empty(0)) if on_processor else torch.empty(shape)
-        for mask, place in zip(masks, objects.numpy()[0], strict=True):
-            np.equal(mask, 1, out=place)  # NumPy converts bool to float ten times faster than torch
-        return objects if on_processor else buffers.keep("mask", upload(objects, self.device))
+        place = buffers.get("mask", shape, torch.empty(0, device=self.device))
+        on_processor, on_gpu = (self.device.type == kind for kind in ("cpu", "cuda"))
+        objects = place if on_processor else torch.empty(shape, dtype=torch.bool, pin_memory=on_gpu)
+        for mask, object_cells in zip(masks, objects.numpy()[0], strict=True):
+            np.equal(mask, 1, out=object_cells)  # NumPy converts bool to float ten times faster than torch
+        return place if on_processor else place.copy_(upload(objects, self.device))
 
 
 def _lend(maps: Maps, tap: str, *, trusted: bool) -> Tensor | None:
@@ -433,15 +438,32 @@ def _lend(maps: Maps, tap: str, *, trusted: bool) -> Tensor | None:
     return features[:, None] if trusted else None
 
 
-def _stage(buffers: Buffers, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
-    """Copy one tap of K images (1, C, h, w) into a buffer (1, K, C, h, w); features in bfloat16 become float32."""
-    first = images[0][tap]
-    shape = (1, len(images), *first.shape[1:])
-    like = first.new_empty(0, dtype=torch.float32) if first.dtype == torch.bfloat16 else first
-    buffer = buffers.get((role, tap), shape, like)
-    for k, maps in enumerate(images):
-        buffer[:, k].copy_(maps[tap])
-    return buffer
+class _Copies:
+    """Copies of maps that an episode needs, which are made together: a GPU is asked once, not once per tap.
+
+    Args:
+        buffers: where the copies are.
+    """
+
+    def __init__(self, buffers: Buffers) -> None:
+        self._buffers = buffers
+        self._targets: list[Tensor] = []
+        self._sources: list[Tensor] = []
+
+    def place(self, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
+        """Return the buffer (1, K, C, h, w) for one tap of K images (1, C, h, w); bfloat16 becomes float32 there."""
+        first = images[0][tap]
+        shape = (1, len(images), *first.shape[1:])
+        like = first.new_empty(0, dtype=torch.float32) if first.dtype == torch.bfloat16 else first
+        buffer = self._buffers.get((role, tap), shape, like)
+        self._targets += buffer.unbind(dim=1)
+        self._sources += [maps[tap] for maps in images]
+        return buffer
+
+    def make(self) -> None:
+        """Copy the maps."""
+        if self._targets:
+            torch._foreach_copy_(self._targets, self._sources)
 
 
 def _lies_as_a_copy(features: Tensor) -> bool:

@@ -22,14 +22,16 @@ from fssbench.contracts.run_manifest import RunManifest
 from fssbench.data.picture_names import Pictures
 from fssbench.data.reader import Target
 from fssbench.errors import FssbenchError, PluginError, RunFolderError
+from fssbench.evaluation.buffers import Buffers
 from fssbench.evaluation.given import Given
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.inspected import InspectedEpisode
 from fssbench.evaluation.isolated_method import IsolatedMethod, runs_apart
+from fssbench.evaluation.lanes import Lanes
 from fssbench.evaluation.method_call import EpisodeCall, finish_work_on, segment_episode
 from fssbench.evaluation.pace import Pace
 from fssbench.evaluation.repeated import TOLERANCE, Repeated
-from fssbench.evaluation.replays import Launched, make_replays
+from fssbench.evaluation.replays import make_replays
 from fssbench.evaluation.settings import Evaluation, Settings, select_part
 from fssbench.evaluation.weights_guard import WeightsGuard
 from fssbench.loading.load import find_method_source
@@ -119,12 +121,11 @@ class MethodRun:
         self._sent: Given | None = None
         """The episode that the process computes now."""
         # masks of one size, because each size needs a recording of its own
-        one_kind = settings.precision == "float32" and self.score_size == "input"
-        usual = settings.replay and one_kind and settings.inspect is None and batch == 1
-        self.replays = make_replays(method, torch.device(settings.device)) if usual else None
-        """Recordings of the method's work on a CUDA device; None if each call launches it anew."""
-        self._launched: tuple[Given, Launched] | None = None
-        """The episode that the device computes now."""
+        usual = settings.replay and self.score_size == "input" and settings.inspect is None and batch == 1
+        device = torch.device(settings.device)
+        replays = make_replays(method, device, settings.precision) if usual else None
+        self.lanes = Lanes(replays, device) if replays is not None else None
+        """Episodes that a CUDA device computes by replays; None if each call launches its work anew."""
 
     def __enter__(self) -> MethodRun:
         self.writer.__enter__()
@@ -160,7 +161,11 @@ class MethodRun:
 
     def count_done(self) -> int:
         """Count the episodes that are counted, the last one included."""
-        return len(self.writer.done) + (self._withheld is not None) + (self._launched is not None)
+        return (
+            len(self.writer.done)
+            + (self._withheld is not None)
+            + (0 if self.lanes is None else len(self.lanes))
+        )
 
     @property
     def _computed(self) -> int:
@@ -178,25 +183,26 @@ class MethodRun:
     def step(self, episode: Episode, inputs: Inputs) -> None:
         """Predict, count and store one episode.
 
-        A device that replays recorded work computes it while this process stores the one before.
+        A device that replays recorded work computes it while this process stores those before.
         """
-        given = self.receive(episode, inputs)
-        launched = self.replays.launch(given.tensors, given.size) if self.replays is not None else None
-        self.settle(inputs)
-        if launched is not None:
-            self._launched = given, launched
+        if self.lanes is not None and self.lanes.is_full:
+            self._store_oldest(self.lanes, inputs)
+        given = self.receive(episode, inputs, None if self.lanes is None else self.lanes.buffers)
+        if self.lanes is not None and self.lanes.launch(given):
             return
+        self.settle(inputs)
         prediction, seconds = self.predict(given)
-        if self.replays is not None:
-            self.replays.learn(given.tensors, given.size, prediction)
+        if self.lanes is not None:
+            self.lanes.learn(given, prediction)
         self.store(given, prediction, seconds, inputs, self.guard.check_episode)
 
     def settle(self, inputs: Inputs) -> None:
-        """Count and store the episode that the device computes, if there is one."""
-        if self._launched is None:
-            return
-        (given, launched), self._launched = self._launched, None
-        answer = launched.take()
+        """Count and store the episodes that the device computes."""
+        while self.lanes:
+            self._store_oldest(self.lanes, inputs)
+
+    def _store_oldest(self, lanes: Lanes, inputs: Inputs) -> None:
+        given, answer = lanes.take()
         if answer is None:  # the call itself tells whether its logits are finite
             given = self.receive(given.episode, inputs)
             answer = self.predict(given)
@@ -210,7 +216,7 @@ class MethodRun:
     def send(self, episode: Episode, inputs: Inputs, *, repeated: bool) -> None:
         """Give an episode to the process of the method."""
         assert self.apart is not None  # only the methods that have one are called so
-        self._sent = given = self.receive(episode, inputs)
+        self._sent = given = self.receive(episode, inputs, self.apart.buffers)
         self.apart.send(given.tensors, self.describe_call(given), repeated=repeated)
 
     def take(self, inputs: Inputs, *, repeated: bool) -> None:
@@ -224,12 +230,17 @@ class MethodRun:
         else:
             self.store(given, answer.mask, answer.seconds, inputs, answer.check)
 
-    def receive(self, episode: Episode, inputs: Inputs) -> Given:
-        """Collect what the method receives of an episode, and the truth that it is scored against."""
+    def receive(self, episode: Episode, inputs: Inputs, buffers: Buffers | None = None) -> Given:
+        """Collect what the method receives of an episode, and the truth that it is scored against.
+
+        Args:
+            episode: the episode.
+            inputs: the source of the episode.
+            buffers: memory for what the method receives; that of `inputs` by default.
+        """
         started = time.monotonic()
-        buffers = self.apart.buffers if self.apart is not None else None
         query, support, support_mask = inputs.of(self.method, episode, buffers)
-        if self.replays is None or not self.replays.ready:
+        if self.lanes is None or not self.lanes.is_ready:
             finish_work_on(query, support)
         target = inputs.target(episode, original=self.score_size == "original")
         seconds = time.monotonic() - started

@@ -6,7 +6,8 @@ all of them at once: the same kernels, on the same memory, and so the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 import torch
@@ -41,21 +42,36 @@ class Recording(Generic[T]):
     """
 
     def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call  # the memory that it reads must last as long as the recording
         beside = torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
             call()  # libraries set themselves up at their first call, which cannot be recorded
         torch.cuda.current_stream().wait_stream(beside)
-        # on a stream of its own, whose workspaces no other recording uses at the same time
         self._graph = torch.cuda.CUDAGraph()
         # other threads may use the device meanwhile, such as those of another evaluation
-        with torch.cuda.graph(self._graph, stream=beside, capture_error_mode="thread_local"):
+        record = torch.cuda.graph(self._graph, stream=beside, capture_error_mode="thread_local")
+        with _own_workspaces(), record:
             self._result = call()
 
     def replay(self) -> T:
         """Begin to do the work again; the result lies where the last one lay."""
         self._graph.replay()
         return self._result
+
+
+@contextmanager
+def _own_workspaces() -> Iterator[None]:
+    """Context of a recording whose matrix products get workspaces that no other work uses.
+
+    torch has one workspace per stream, and few streams.  Two recordings from one stream would share it, although they
+    may be replayed at the same time.
+    """
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        yield
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()
 
 
 class Stopwatch:
@@ -72,10 +88,17 @@ class Stopwatch:
         if self._events:
             self._events[1].record()
 
-    def read_seconds(self) -> float:
-        """Return the time in seconds, after the device has reached the end."""
+    def read_seconds(self, after: Stopwatch | None = None) -> float:
+        """Return the time in seconds, after the device has reached the end.
+
+        Args:
+            after: of other work that the device did meanwhile; the time until its end is not counted again.
+        """
         if not self._events:
             return 0.0
         began, ended = self._events
         ended.synchronize()
-        return began.elapsed_time(ended) / 1000
+        milliseconds = began.elapsed_time(ended)
+        if after is not None:
+            milliseconds = min(milliseconds, max(0.0, after._events[1].elapsed_time(ended)))
+        return milliseconds / 1000

@@ -1,8 +1,8 @@
-"""Predictions of a method by replays of its work on a CUDA device: one recording for each shape of its inputs.
+"""Predictions of a method by replays of its work on a CUDA device.
 
-The first episode of a shape is predicted as on any device, with all checks.  Its work is then recorded, and the
-recording is kept if a replay gives the same mask.  Of later episodes only the values are checked, when the device has
-come to them.
+There is one recording for each shape and place in memory of its inputs.  The first episode of each is predicted as on
+any device, with all checks.  Its work is then recorded, and the recording is kept if a replay gives the same mask.  Of
+later episodes only the values are checked, when the device has come to them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from torch import Tensor
 
 from fssbench.contracts.method_card import Information
 from fssbench.contracts.methods import Method
+from fssbench.contracts.precision import Precision
 from fssbench.contracts.prediction import decide_masks, predict_shots, require_logits
 from fssbench.evaluation.isolation import isolated
 from fssbench.evaluation.method_call import list_tensors
+from fssbench.evaluation.precision import computing_in
 from fssbench.evaluation.recording import Recording, Replayable, Stopwatch, says_replayable
 from fssbench.evaluation.transfers import Download
 
@@ -42,12 +44,16 @@ class Launched:
     sums: Download
     stopwatch: Stopwatch
 
-    def take(self) -> tuple[NDArray[np.bool_], float] | None:
-        """Wait for the mask (H, W) and the time in seconds; None if the logits are perhaps not finite."""
+    def take(self, after: Stopwatch | None) -> tuple[NDArray[np.bool_], float] | None:
+        """Wait for the mask (H, W) and the time in seconds; None if the logits are perhaps not finite.
+
+        Args:
+            after: of the prediction that was taken before, with which this one may have shared the device.
+        """
         if not torch.isfinite(self.sums.take()).all():
             return None
         mask: NDArray[np.bool_] = self.mask.take()[0].numpy()
-        return mask, self.stopwatch.read_seconds()
+        return mask, self.stopwatch.read_seconds(after)
 
 
 class Replays:
@@ -56,16 +62,17 @@ class Replays:
     Args:
         method: a method whose `replayable` is true.
         record: records work.
-
-    Attributes:
-        ready: whether anything is recorded, so that episodes need not wait for each other.
+        precision: of products and convolutions.
     """
 
-    def __init__(self, method: Method, record: Recorder = Recording) -> None:
+    def __init__(
+        self, method: Method, record: Recorder = Recording, precision: Precision = "float32"
+    ) -> None:
         self._method = method
         self._record = record
+        self._precision = precision
         self._recordings: dict[Hashable, Replayable[Work] | None] = {}
-        self.ready = False
+        self._gave_up = False
 
     def launch(self, inputs: Inputs, size: Size) -> Launched | None:
         """Begin to predict an episode; None if nothing is recorded for its shape."""
@@ -77,28 +84,32 @@ class Replays:
         stopwatch.stop()
         return Launched(Download(mask), Download(sums), stopwatch)
 
-    def learn(self, inputs: Inputs, size: Size, mask: NDArray[np.bool_]) -> None:
-        """Record the prediction of an episode, if its shape is new.
+    def learn(self, inputs: Inputs, size: Size, mask: NDArray[np.bool_]) -> bool:
+        """Record the prediction of an episode, if its place in memory or its shape is new.
 
         Args:
             inputs: where those of later episodes will be, too.
             size: of the mask.
             mask: what the method predicted without a recording.
+
+        Returns:
+            Whether a recording was made that gives this mask.
         """
         key = _describe(inputs, size)
-        if key in self._recordings:
-            return
+        if self._gave_up or key in self._recordings:  # whatever made one fail is likely to recur
+            return False
         self._recordings[key] = None
         try:
             with isolated(0):
                 recording = self._record(lambda: self._segment(inputs, size))
         except Exception as error:
             self._give_up(f"cannot be recorded ({' '.join(str(error).split())[:200]})")
-            return
+            return False
         if not np.array_equal(recording.replay()[0][0].cpu().numpy(), mask):
             self._give_up("gives another mask when it is replayed")
-            return
-        self._recordings[key], self.ready = recording, True
+            return False
+        self._recordings[key] = recording
+        return True
 
     def _segment(self, inputs: Inputs, size: Size) -> Work:
         """Predict as `Method.segment` does, but look at no value."""
@@ -110,21 +121,26 @@ class Replays:
             return logits
 
         read = *self._method.read(*inputs[:2]), inputs[2]
-        outputs = predict_shots(self._method, *read, size=size, seed=0, check=look)
+        with computing_in(self._precision, inputs[2].device):
+            outputs = predict_shots(self._method, *read, size=size, seed=0, check=look)
         return decide_masks(outputs), torch.stack(sums)
 
     def _give_up(self, why: str) -> None:
+        self._gave_up = True
+        if any(self._recordings.values()):  # episodes are replayed in the places that were recorded before
+            return
         name = self._method.card.name
         warnings.warn(f"method {name!r}: its work on the device {why}; it runs call by call", stacklevel=2)
 
 
-def make_replays(method: Method, device: torch.device) -> Replays | None:
+def make_replays(method: Method, device: torch.device, precision: Precision) -> Replays | None:
     """Make the replays of a method that may be replayed on a device that records work; None for others.
 
     What a method adapts to each episode, or reads beside tensors, would be that of the recorded episode.
     """
     own_way = bool(method.steps) or Information.CLASS_NAME in method.card.reads
-    return Replays(method) if says_replayable(method) and not own_way and device.type == "cuda" else None
+    usual = says_replayable(method) and not own_way and device.type == "cuda"
+    return Replays(method, precision=precision) if usual else None
 
 
 def _describe(inputs: Inputs, size: Size) -> Hashable:

@@ -40,26 +40,29 @@ def multiply_pairs(
         support: L maps (B, C, hs, ws) at the same taps.
         at_least: lower bound of the products; None for none.
         prepare: what is done to maps (B, C, cells) first, to each cell by itself, in single precision.
-        bounded: whether products are at most one, so that maps in lower precision are multiplied in it if no gradient
-            is needed.
+        bounded: whether products are at most one, so that autocast multiplies in lower precision if no gradient is
+            needed.
 
     Returns:
         Volume (B, L, hq, wq, hs, ws), with channels last in memory.
     """
-    lower = bounded and not torch.is_grad_enabled()
-    precision = query[0].dtype if lower else torch.promote_types(query[0].dtype, torch.float32)
+    precision = _choose_precision(query[0], bounded=bounded)
 
     def make_ready(cells: Tensor) -> Tensor:
         return prepare(to_single(cells)).to(precision)
 
     with torch.autocast(query[0].device.type, enabled=False):
-        cells, others = [maps.flatten(2) for maps in query], [make_ready(maps.flatten(2)) for maps in support]
-        if runs_on_processor(cells[0]):
-            volume = _multiply_in_parts(cells, others, at_least, make_ready)
-        else:
-            pairs = zip(map(make_ready, cells), others, strict=True)
-            volume = torch.stack([_multiply(*pair, at_least) for pair in pairs], dim=-1)
+        cells, others = [maps.flatten(2) for maps in query], [maps.flatten(2) for maps in support]
+        multiply = _multiply_in_parts if runs_on_processor(cells[0]) else _multiply_at_once
+        volume = multiply(cells, others, at_least, make_ready)
     return volume.view(-1, *query[0].shape[2:], *support[0].shape[2:], len(query)).movedim(-1, 1)
+
+
+def _choose_precision(maps: Tensor, *, bounded: bool) -> torch.dtype:
+    kind = maps.device.type
+    if bounded and torch.is_autocast_enabled(kind) and not torch.is_grad_enabled():
+        return torch.get_autocast_dtype(kind)
+    return torch.promote_types(maps.dtype, torch.float32)
 
 
 def _multiply(query: Tensor, support: Tensor, at_least: float | None) -> Tensor:
@@ -78,6 +81,7 @@ def _multiply_in_parts(
     Returns:
         Products (B, N, M, L) of maps (B, C, N) and (B, C, M).
     """
+    support = [prepare(maps) for maps in support]
     (batch, _, count), cells, taps = query[0].shape, support[0].shape[2], len(query)
     seen = find_nonzero(support)
     if not (whole := len(seen) == cells):
@@ -95,6 +99,29 @@ def _multiply_in_parts(
         if not whole:
             part.index_copy_(2, seen, target)
     return volume
+
+
+def _multiply_at_once(
+    query: Sequence[Tensor], support: Sequence[Tensor], at_least: float | None, prepare: Prepare
+) -> Tensor:
+    """Multiply the maps of all taps in one product: a GPU takes as long for the small kernels of a tap as for all.
+
+    Returns:
+        Products (B, N, M, L) of maps (B, C, N) and (B, C, M).
+    """
+    if len({maps.shape[1] for maps in query}) == 1:
+        asked, others = (prepare(torch.stack([*maps], dim=1).flatten(0, 1)) for maps in (query, support))
+        products = torch.unflatten(_multiply(asked, others, None), 0, (-1, len(query)))
+    else:
+        pairs = zip(query, support, strict=True)
+        products = torch.stack([_multiply(prepare(q), prepare(s), None) for q, s in pairs], dim=1)
+    beside = products.permute(0, 2, 3, 1)
+    if at_least is None:
+        return beside.contiguous()
+    if products.requires_grad:
+        return beside.contiguous().clamp_(min=at_least)
+    volume = torch.empty_like(beside, memory_format=torch.contiguous_format)
+    return torch.clamp(beside, min=at_least, out=volume)
 
 
 def find_nonzero(maps: Sequence[Tensor]) -> Tensor:

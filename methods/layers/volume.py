@@ -277,12 +277,12 @@ class CentrePivotConv4d(nn.Module):
         return inside if window is None else self._surround(inside, window)
 
     def _reaches_all(self, volume: Tensor) -> bool:
-        """Whether every support cell reaches every other, as after a squeeze, on a CPU without gradients.
+        """Whether every support cell reaches every other, as after a squeeze, and no gradient is needed.
 
         The convolution over the support plane is then one matrix for all query cells.
         """
         small = self.stride == 1 and max(read_size(volume)) <= self.reach + 1
-        return small and runs_on_processor(volume)
+        return small and not torch.is_grad_enabled()
 
     def _multiply_support(self, volume: Tensor) -> Tensor:
         """Convolve over the query plane, and add products of support cells: no entry is beyond the small plane."""
@@ -290,15 +290,29 @@ class CentrePivotConv4d(nn.Module):
         out = apply_over_query(
             lambda images: functional.conv2d(images, self.conv1.weight, bias, padding=self.reach), volume
         )
-        cells = list(product(*map(range, read_size(volume))))
-        entries = self.conv2.weight.permute(2, 3, 1, 0).to(out.dtype).contiguous()
-        for row, column in cells:
-            to_cells = [entries[self.reach + row - r, self.reach + column - c] for r, c in cells]
-            matrices = torch.stack(to_cells)  # (cells, inputs, outputs)
+        entries = self._gather_entries(read_size(volume)).to(out.dtype)
+        if not runs_on_processor(volume):
+            cells = volume.permute(0, 2, 3, 4, 5, 1).flatten(3)  # (B, hq, wq, cells * inputs)
+            matrix = entries.transpose(1, 2).flatten(2).flatten(0, 1)
+            products = torch.unflatten(cells.to(out.dtype) @ matrix, 3, (*read_size(volume), -1))
+            return products.movedim(-1, 1) + out
+        for place, matrices in enumerate(entries):
+            row, column = divmod(place, volume.shape[-1])
             for source, target in zip(_support_first(volume), _support_first(out), strict=True):
-                pairs = source[row, column].to(out.dtype).expand(len(cells), -1, -1)
+                pairs = source[row, column].to(out.dtype).expand(len(matrices), -1, -1)
                 target.flatten(0, 1).baddbmm_(pairs, matrices)
         return out
+
+    def _gather_entries(self, plane: Size) -> Tensor:
+        """Gather what each support cell adds to each other: (source cells, target cells, inputs, outputs)."""
+        cells = list(product(*map(range, plane)))
+        kernel = self.conv2.weight.permute(2, 3, 1, 0)
+        entries = [
+            kernel[self.reach + source[0] - row, self.reach + source[1] - column]
+            for source in cells
+            for row, column in cells
+        ]
+        return torch.unflatten(torch.stack(entries), 0, (len(cells), -1))
 
     def find_window(self, mask: Tensor) -> Window | None:
         """Find the window of the support plane that contains the object and every cell that this layer mixes with it.

@@ -97,12 +97,14 @@ def compute_coarse_map(affinities: Sequence[Tensor], mask: Tensor) -> Tensor:
     """
     # (B, heads, hq, wq, M, C)
     pairs = [each.permute(0, 1, 3, 4, 5, 6, 2).flatten(4, 5) for each in affinities]
-    cells = mask.flatten(1)[:, None, None, None]
-    rows = [  # of the query plane, one at a time, so that a processor finds its affinities in the cache
-        torch.matmul(cells, (row[0] if len(row) == 1 else torch.cat(row, dim=3)).softmax(dim=3)).squeeze(3)
-        for row in zip(*(each.unbind(dim=2) for each in pairs), strict=True)
+    cells = mask.flatten(1)[:, None, None, None, None]
+    # a processor finds the affinities of one row of the query plane in its cache, a GPU would wait for each row
+    at_once = 1 if mask.device.type == "cpu" else pairs[0].shape[2]
+    rows = [
+        torch.matmul(cells, (row[0] if len(row) == 1 else torch.cat(row, dim=4)).softmax(dim=4)).squeeze(4)
+        for row in zip(*(each.split(at_once, dim=2) for each in pairs), strict=True)
     ]
-    return torch.stack(rows, dim=2).mean(dim=1).movedim(-1, 1)
+    return torch.cat(rows, dim=2).mean(dim=1).movedim(-1, 1)
 
 
 def _make_conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:

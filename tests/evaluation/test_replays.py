@@ -13,6 +13,8 @@ from null_harness import right
 from fssbench.api import Backbone, Tap
 from fssbench.contracts.prediction import decide_masks, predict_shots
 from fssbench.errors import PluginError
+from fssbench.evaluation.lanes import LANES, Lanes
+from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.recorded_network import RecordedNetwork
 from fssbench.evaluation.recording import Stopwatch
 from fssbench.evaluation.replays import make_replays
@@ -32,10 +34,74 @@ def test_replays_give_the_counts_of_calls(null, monkeypatch, shot):
     (called,) = null.run("called", plan)
     replay_on_the_processor(monkeypatch)
     (replayed,) = null.run("replayed", plan, replay=True)
-    # one that compares the recording, and one for each episode after the first
+    # in each lane one that compares the recording, and one for each episode after the first
     assert FakeRecording.replays == 12
     assert null.read_results(replayed.path) == null.read_results(called.path)
     assert replayed.computed == 12
+
+
+def test_episodes_are_stored_while_later_ones_are_computed(null, monkeypatch):
+    replay_on_the_processor(monkeypatch)
+    behind = []
+    monkeypatch.setattr(MethodRun, "store", count_behind(behind, MethodRun.store))
+    (run,) = null.run("runs", null.plan(9))
+    assert run.score.episodes == 9
+    # the first ones are called, and the last ones are waited for
+    assert behind == [0] * LANES + [LANES - 1] * (9 - 2 * LANES) + [2, 1, 0]
+
+
+def count_behind(behind, store):
+    """Note how many episodes the device computes while one is stored."""
+
+    def noting(self, *args):
+        behind.append(len(self.lanes))
+        return store(self, *args)
+
+    return noting
+
+
+def test_a_device_with_little_memory_computes_one_episode_at_a_time(null, monkeypatch):
+    replay_on_the_processor(monkeypatch)
+    monkeypatch.setattr(Lanes, "_has_room", lambda self: False)
+    plan, behind = null.plan(6), []
+    monkeypatch.setattr(MethodRun, "store", count_behind(behind, MethodRun.store))
+    (run,) = null.run("runs", plan)
+    assert behind == [0] * 6
+    assert FakeRecording.replays == 6
+    assert run.score.episodes == 6
+
+
+def test_lanes_that_cannot_be_recorded_are_given_up_without_a_word(null, monkeypatch, recwarn):
+    made = []
+
+    def record_twice(call):
+        if len(made) == 2:
+            raise torch.OutOfMemoryError("no memory")
+        made.append(FakeRecording(call))
+        return made[-1]
+
+    (called,) = null.run("called", null.plan(8))
+    replay_on_the_processor(monkeypatch, record_twice)
+    (run,) = null.run("replayed", null.plan(8))
+    assert count_of(run) == count_of(called)
+    # three episodes were called: two lanes were recorded, and the third was tried
+    assert FakeRecording.replays == 2 + 5
+    assert not recwarn.list
+
+
+def test_replays_in_bfloat16_give_the_counts_of_calls(null, monkeypatch):
+    torch.manual_seed(0)
+    weights = torch.randn(2, 3, 1, 1)
+
+    def logits(self, query, support, support_mask):
+        return torch.nn.functional.conv2d(query, weights)
+
+    plan = null.plan(6)
+    (called,) = null.run("called", plan, null.make_broken("mixed", logits=logits), precision="bf16")
+    replay_on_the_processor(monkeypatch)
+    (replayed,) = null.run("replayed", plan, null.make_broken("mixed", logits=logits), precision="bf16")
+    assert FakeRecording.replays == 6
+    assert count_of(replayed) == count_of(called)
 
 
 def test_every_episode_of_several_methods_is_stored(null, monkeypatch):
@@ -120,13 +186,13 @@ def test_work_that_cannot_be_recorded_runs_call_by_call(null, monkeypatch):
 
 def test_only_a_method_that_says_so_is_replayed_and_only_on_a_cuda_device(null):
     method, cuda = null.make_broken("still", replayable=True), torch.device("cuda")
-    assert make_replays(method, cuda) is not None
-    assert make_replays(method, CPU) is None
-    assert make_replays(null.method(), cuda) is None
+    assert make_replays(method, cuda, "float32") is not None
+    assert make_replays(method, CPU, "float32") is None
+    assert make_replays(null.method(), cuda, "float32") is None
     adapting = null.make_broken("adapting", replayable=True, steps=3)
-    assert make_replays(adapting, cuda) is None
+    assert make_replays(adapting, cuda, "float32") is None
     derived = type(method)  # it may branch on values where the class that it derives from does not
-    assert make_replays(null.method(type("Derived", (derived,), {})), cuda) is None
+    assert make_replays(null.method(type("Derived", (derived,), {})), cuda, "float32") is None
 
 
 def test_masks_are_decided_as_a_method_decides_them(null):
@@ -192,3 +258,27 @@ def test_copies_of_the_processor_keep_values_and_layout():
     stopwatch = Stopwatch(CPU)
     stopwatch.stop()
     assert stopwatch.read_seconds() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "before", "seconds"),
+    [(1.0, 7.0, None, 6.0), (1.0, 7.0, 0.5, 6.0), (1.0, 7.0, 4.0, 3.0), (1.0, 7.0, 7.5, 0.0)],
+)
+def test_time_that_two_episodes_share_counts_once(began, ended, before, seconds):
+    stopwatch, other = (Stopwatch(CPU) for _ in range(2))
+    stopwatch._events = [Moment(began), Moment(ended)]
+    other._events = [Moment(0.0), Moment(before)]
+    assert stopwatch.read_seconds(None if before is None else other) == pytest.approx(seconds / 1000)
+
+
+class Moment:
+    """Event of a device at a time in milliseconds."""
+
+    def __init__(self, time):
+        self.time = time
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, end):
+        return end.time - self.time

@@ -66,8 +66,7 @@ def test_replays_of_a_method_give_its_masks(
         called = [method.segment(*each, size=size)[0].cpu().numpy() for each in episodes]
     where = tuple(place(each) for each in episodes[0])
     replays = Replays(method, record)
-    replays.learn(where, size, called[0])
-    assert replays.ready
+    assert replays.learn(where, size, called[0])
     launched = []
     for episode in episodes:
         for given, there in zip(episode, where, strict=True):
@@ -75,7 +74,7 @@ def test_replays_of_a_method_give_its_masks(
         launched.append(replays.launch(where, size))
     for each, expected in zip(launched, called, strict=True):
         assert each is not None
-        answer = each.take()
+        answer = each.take(None)
         assert answer is not None
         assert (answer[0] == expected).all()
         assert answer[1] > 0 or device == "cpu"
@@ -104,12 +103,12 @@ def test_values_that_are_not_finite_are_noticed(
     with isolated(0):
         called = method.segment(*episode, size=size)[0].cpu().numpy()
     replays = Replays(method, record)
-    replays.learn(episode, size, called)
+    assert replays.learn(episode, size, called)
     for maps in episode[0].values():
         maps.fill_(torch.nan)
     launched = replays.launch(episode, size)
     assert launched is not None
-    assert launched.take() is None
+    assert launched.take(None) is None
 
 
 def test_a_run_of_replays_gives_the_counts_of_calls(device: str, mini: Path, tmp_path: Path) -> None:

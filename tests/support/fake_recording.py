@@ -41,6 +41,8 @@ class FakeRecording:
 def replay_on_the_processor(monkeypatch: Any, record: Any = FakeRecording) -> None:
     """Let every method of a run replay, with inputs that stay where they are from episode to episode."""
     FakeRecording.replays = 0
-    monkeypatch.setattr(method_run, "make_replays", lambda method, device: Replays(method, record))
+    monkeypatch.setattr(
+        method_run, "make_replays", lambda method, device, precision: Replays(method, record, precision)
+    )
     monkeypatch.setattr(inputs, "_lies_as_a_copy", lambda features: False)
     monkeypatch.setattr(Buffers, "keep", lambda self, name, t: self.get(name, t.shape, t).copy_(t))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -170,6 +170,17 @@ METHODS: dict[tuple[type, str], Callable[..., Any]] = {
     (head.PlaneBranch, "forward"): apply_in_turn,
 }
 """Plain form of each optimised method of a class."""
+
+
+@contextmanager
+def as_on_a_gpu() -> Iterator[None]:
+    """Let every operator take its form for a GPU, on the processor."""
+    modules = [m for name, m in sys.modules.items() if name.startswith("fssbench.methods.")]
+    with ExitStack() as stack:
+        for module in modules:
+            if hasattr(module, "runs_on_processor"):
+                stack.enter_context(patch.object(module, "runs_on_processor", lambda maps: False))
+        yield
 
 
 @contextmanager

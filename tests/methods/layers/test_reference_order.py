@@ -88,6 +88,11 @@ def list_cases() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]
             pairs(plain.multiply_pairs),
             [draw(2, 5, 3, 2), draw(2, 5, 4, 3), draw(2, 6, 3, 2), draw(2, 6, 4, 3)],
         ),
+        "pairs of equal taps": (
+            pairs(multiply_pairs),
+            pairs(plain.multiply_pairs),
+            [draw(2, 5, 3, 2), draw(2, 5, 4, 3), draw(2, 5, 3, 2), draw(2, 5, 4, 3)],
+        ),
         "pairs with an object": (
             pairs(multiply_pairs),
             pairs(plain.multiply_pairs),
@@ -136,6 +141,8 @@ def test_an_optimised_operator_is_its_plain_form(name: str, monkeypatch: pytest.
     expected = theirs(*inputs)
     with torch.no_grad():
         assert torch.allclose(ours(*inputs), expected, atol=1e-12)
+        with plain.as_on_a_gpu():
+            assert torch.allclose(ours(*inputs), expected, atol=1e-12)
     result = ours(*inputs)
     assert torch.allclose(result, expected, atol=1e-12)
     weights = torch.randn_like(expected)

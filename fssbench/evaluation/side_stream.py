@@ -1,4 +1,4 @@
-"""Work on a second stream of a CUDA device: it runs beside that of the first one, and may be waited for alone."""
+"""Work on a further stream of a CUDA device: it runs beside that of the others, and may be waited for alone."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import torch
 from torch import Tensor
 
 
-class SecondStream:
-    """A second stream; on other devices, and where it is not wanted, nothing is different from an ordinary call.
+class SideStream:
+    """A further stream; on other devices, and where it is not wanted, nothing is different from an ordinary call.
 
     Args:
         device: where the work is done.
-        wanted: whether there is a second stream.
+        wanted: whether there is a further stream.
     """
 
-    def __init__(self, device: torch.device, *, wanted: bool) -> None:
+    def __init__(self, device: torch.device, *, wanted: bool = True) -> None:
         self._stream = torch.cuda.Stream(device) if wanted and device.type == "cuda" else None
 
     def catch_up(self) -> None:
-        """Let the second stream wait for the work that the present one was given, such as copies of weights."""
+        """Let this stream wait for the work that the present one was given, such as copies of weights."""
         if self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Context whose work is given to the second stream."""
+        """Context whose work is given to this stream."""
         if self._stream is None:
             yield
             return
@@ -35,7 +35,7 @@ class SecondStream:
             yield
 
     def hand_over(self, tensors: Iterable[Tensor]) -> None:
-        """Let the present stream read tensors that the second one makes."""
+        """Let the present stream read tensors that this one makes."""
         if self._stream is None:
             return
         present = torch.cuda.current_stream(self._stream.device)

@@ -1,0 +1,114 @@
+"""Episodes that a CUDA device computes at once: each by a replay on a stream of its own, from memory of its own.
+
+Most kernels of one episode use a part of a card, so that those of another one find room beside them.  They are the same
+kernels on the same values, and so give the same bits as one after another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fssbench.evaluation.buffers import Buffers
+from fssbench.evaluation.given import Given
+from fssbench.evaluation.recording import Stopwatch
+from fssbench.evaluation.replays import Launched, Replays
+from fssbench.evaluation.side_stream import SideStream
+
+LANES = 3
+"""Episodes that are computed at once.  A fourth gave HSNet 6 % on an H200, for a third more memory."""
+_LEAST_FREE = 0.5
+"""Share of a device's memory that must be free, after the first recording, for more than one lane."""
+
+
+class _Lane(NamedTuple):
+    """Where an episode is computed."""
+
+    buffers: Buffers
+    stream: SideStream
+
+
+class Lanes:
+    """The episodes of one method that a device computes now, oldest first.
+
+    Args:
+        replays: recordings of the method's work.
+        device: a CUDA device, or another one that stands in for it in tests.
+    """
+
+    def __init__(self, replays: Replays, device: torch.device) -> None:
+        self._replays = replays
+        self._device = device
+        self._lanes = [_Lane(Buffers(), SideStream(device)) for _ in range(LANES)]
+        self._next = 0
+        self._learned = 0
+        self._launched: deque[tuple[Given, Launched]] = deque()
+        self._taken: Stopwatch | None = None
+        """Of the episode that was taken last."""
+
+    def __len__(self) -> int:
+        """Return how many episodes the device computes."""
+        return len(self._launched)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether an episode must be taken before the next one has a place."""
+        return len(self._launched) == len(self._lanes)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a recording for each place, so that episodes need not wait for each other."""
+        return self._learned >= len(self._lanes)
+
+    @property
+    def buffers(self) -> Buffers:
+        """Memory for the inputs of the next episode."""
+        return self._lanes[self._next].buffers
+
+    def launch(self, given: Given) -> bool:
+        """Begin to compute an episode whose inputs are in `buffers`; return False if nothing is recorded for it."""
+        stream = self._lanes[self._next].stream
+        stream.catch_up()
+        with stream.working():
+            launched = self._replays.launch(given.tensors, given.size)
+        if launched is None:
+            return False
+        self._launched.append((given, launched))
+        self._advance()
+        return True
+
+    def learn(self, given: Given, mask: NDArray[np.bool_]) -> None:
+        """Record the work on an episode whose inputs are in `buffers`.
+
+        Args:
+            given: the episode.
+            mask: what the method predicted without a recording (H, W).
+        """
+        if self._replays.learn(given.tensors, given.size, mask):
+            self._learned += 1
+            if self._has_room():
+                self._advance()
+                return
+        if self._learned:
+            del self._lanes[self._learned :]
+            self._next = 0
+
+    def take(self) -> tuple[Given, tuple[NDArray[np.bool_], float] | None]:
+        """Wait for the oldest episode; return it with `Launched.take`."""
+        given, launched = self._launched.popleft()
+        answer = launched.take(self._taken)
+        self._taken = launched.stopwatch
+        return given, answer
+
+    def _has_room(self) -> bool:
+        if self._device.type != "cuda":
+            return True
+        free, total = torch.cuda.mem_get_info(self._device)
+        return free >= _LEAST_FREE * total
+
+    def _advance(self) -> None:
+        self._next = (self._next + 1) % len(self._lanes)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import zlib
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from fssbench.evaluation.processor_layout import (
 )
 from fssbench.evaluation.recorded_network import RecordedNetwork
 from fssbench.evaluation.recording import says_replayable
+from fssbench.evaluation.transfers import Download
 from fssbench.loading.backbones import find_backbone_source
 from fssbench.plugins import execution
 from fssbench.plugins.calls import plugin_call
@@ -69,6 +71,7 @@ class Extractor:
         self.taps: Mapping[str, Tap] = self._network.taps
         self._tensors = list(self._network.state_dict(keep_vars=True).values())
         self._versions = [tensor._version for tensor in self._tensors]
+        self._unconfirmed: deque[_Unconfirmed] = deque()
 
     def extract(self, pixels: Tensor, taps: Sequence[str], item: str) -> dict[str, Tensor]:
         """Compute the features of one image.
@@ -86,6 +89,16 @@ class Extractor:
                 or gives other features than its taps promise.
             torch.OutOfMemoryError: if the memory of the device runs out.
         """
+        maps = self.begin(pixels, taps, item)
+        _refuse_if_not_finite(self._unconfirmed.pop())
+        return maps
+
+    def begin(self, pixels: Tensor, taps: Sequence[str], item: str) -> dict[str, Tensor]:
+        """Compute the features of one image, but leave it to `confirm` whether they are finite.
+
+        A device then need not have computed them when this returns.  Arguments, result and errors are those of
+        `extract`.
+        """
         where = f"{self._name}, image {item!r}"
         try:
             with (
@@ -97,7 +110,8 @@ class Extractor:
                 seed_generators(zlib.crc32(item.encode()))
                 with computing_in(self._precision, pixels.device):
                     maps = self._compute(pixels.contiguous(memory_format=self._layout), taps)
-                _require_maps(maps, self._network, taps, pixels.device)
+                last = _require_maps(maps, self._network, taps, pixels.device)
+                total = Download(last.sum())
             if observed:
                 with plugin_call("", inside=where):
                     self._source.check(observed)
@@ -108,14 +122,48 @@ class Extractor:
                 f"{where}: its weights changed while it computed features, so these would depend on the order of the "
                 "images. Next: keep `forward` from writing to parameters and buffers"
             )
+        self._unconfirmed.append(_Unconfirmed(where, last, total))
         if self._layout is torch.contiguous_format:
             return dict(maps)
         dtype = getattr(torch, DTYPES[self._precision])
         return {tap: put_channels_first(features).to(dtype) for tap, features in maps.items()}
 
+    def confirm(self) -> None:
+        """Refuse features from `begin` that are not finite; from then on it refuses at each call.
 
-def _require_maps(maps: Any, network: Backbone, taps: Sequence[str], device: torch.device) -> None:
-    """Refuse features that are not what the taps promise."""
+        Raises:
+            PluginError: naming the first image that has such features.
+        """
+        while self._unconfirmed:
+            _refuse_if_not_finite(self._unconfirmed[0])
+            self._unconfirmed.popleft()
+
+
+class _Unconfirmed(NamedTuple):
+    """Features of an image of which nobody knows yet whether they are finite."""
+
+    where: str
+    """The backbone and the image, for errors."""
+    last: Tensor
+    """Their last map."""
+    total: Download
+    """Sum of its values."""
+
+
+def _refuse_if_not_finite(features: _Unconfirmed) -> None:
+    if torch.isfinite(features.total.take()):
+        return
+    if count := int((~torch.isfinite(features.last)).sum()):
+        values = describe_count(count, "value that is", "values that are")
+        raise PluginError(f"{features.where}: the features have {values} NaN or infinite")
+
+
+def _require_maps(maps: Any, network: Backbone, taps: Sequence[str], device: torch.device) -> Tensor:
+    """Refuse features that are not what the taps promise.
+
+    Returns:
+        The last map.  What is not finite in an early map is not finite in it, and it is the smallest.
+    """
     if not isinstance(maps, Mapping) or set(maps) != set(taps):
         given = sorted(map(str, maps)) if isinstance(maps, Mapping) else type(maps).__name__
         raise PluginError(f"forward returned {given}, expected feature maps of the taps {sorted(taps)}")
@@ -128,10 +176,4 @@ def _require_maps(maps: Any, network: Backbone, taps: Sequence[str], device: tor
         if not (is_map and features.is_floating_point() and features.device == device):
             text = f"{features.dtype} {tuple(features.shape)} on {features.device}"
             raise PluginError(f"tap {tap!r} is {text}, expected {expected}")
-    # what is not finite in an early map is not finite in the last one, which is the smallest
-    last = maps[max(taps, key=list(network.taps).index)]
-    if not torch.isfinite(last.sum()) and not torch.isfinite(last).all():
-        raise PluginError(
-            "the features have "
-            f"{describe_count(int((~torch.isfinite(last)).sum()), 'value that is', 'values that are')} NaN or infinite"
-        )
+    return maps[max(taps, key=list(network.taps).index)]

@@ -90,6 +90,9 @@ class Inputs:
         self._place = (dataset.card.name, str(dataset.root), dataset.variant)
         self._workers = workers
         self._replay = replay and device.type == "cuda"
+        self._confirms_later = (
+            self._replay and cache.store is None
+        )  # a store must hold nothing that is refused later
         self._beside = SideStream(device, wanted=replay)
         """Features are computed and checked while the device still predicts the episode before."""
         self._precision = precision
@@ -186,7 +189,13 @@ class Inputs:
         return ((source.key, self.files.content(item)) if self.files else source.key), item
 
     def of(
-        self, method: Method, episode: Episode, buffers: Buffers | None = None, place: str = ""
+        self,
+        method: Method,
+        episode: Episode,
+        buffers: Buffers | None = None,
+        place: str = "",
+        *,
+        confirmed: bool = True,
     ) -> tuple[Any, Any, Tensor]:
         """Return query, supports and support masks of an episode, in the form that `method` reads.
 
@@ -202,6 +211,8 @@ class Inputs:
                 process by default.  Those of a single image are then in the cache itself if the method is built in,
                 because the tests of fssbench show that it never writes to them, or if their pages can be renewed.
             place: where the images are needed, for errors; by default the number of the episode in its plan.
+            confirmed: whether the features are known to be finite when this returns; else call `confirm` before
+                anything is counted.
 
         Raises:
             DataError: if an image or mask cannot be read, or must not be used.  The error names the place and image.
@@ -216,6 +227,8 @@ class Inputs:
                 self._maps(source, item, apart=lends and not trusted)
                 for item in (episode.query, *episode.supports)
             )
+            if confirmed:
+                self.confirm(method)
             size = self._size_of(method)
             masks = [self._mask(item, episode.class_id, size) for item in episode.supports]
         except FssbenchError as error:
@@ -244,6 +257,16 @@ class Inputs:
             staged = stage("query", PIXELS, [query])[:, 0], stage("support", PIXELS, supports)
         copies.make()
         return *staged, support_mask
+
+    def confirm(self, method: Method) -> None:
+        """Refuse features that were computed for this method and are not finite.
+
+        Raises:
+            PluginError: naming the backbone and the image.
+        """
+        extractor = self._sources[id(method)].extractor
+        if extractor is not None:
+            extractor.confirm()
 
     def doubts(self, episode: Episode) -> tuple[str, ...]:
         """Return the kinds of doubt about an episode, sorted.  "vanished": an object has no pixel at this size."""
@@ -389,12 +412,13 @@ class Inputs:
             image = self._ahead.take(item)
         else:
             image = self._read_resized(item, source.size)
-        pixels = (scale_pixels(image) if source.features == RAW_PIXELS else normalise(image))[None]
+        prepare = scale_pixels if source.features == RAW_PIXELS else normalise
         try:
             with self._beside.working():
-                pixels = upload(pixels, self.device)
+                pixels = prepare(upload(torch.from_numpy(image), self.device))[None]
                 if source.extractor is not None:
-                    maps = source.extractor.extract(pixels, source.taps, item)
+                    extract = source.extractor.begin if self._confirms_later else source.extractor.extract
+                    maps = extract(pixels, source.taps, item)
                 else:  # a view of (H, W, C) would be transposed again for every episode
                     maps = {PIXELS: pixels.contiguous()}
             self._beside.hand_over(maps.values())

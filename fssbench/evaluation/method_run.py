@@ -202,6 +202,7 @@ class MethodRun:
             self._store_oldest(self.lanes, inputs)
 
     def _store_oldest(self, lanes: Lanes, inputs: Inputs) -> None:
+        inputs.confirm(self.method)
         given, answer = lanes.take()
         if answer is None:  # the call itself tells whether its logits are finite
             given = self.receive(given.episode, inputs)
@@ -239,8 +240,9 @@ class MethodRun:
             buffers: memory for what the method receives; that of `inputs` by default.
         """
         started = time.monotonic()
-        query, support, support_mask = inputs.of(self.method, episode, buffers)
-        if self.lanes is None or not self.lanes.is_ready:
+        waits = self.lanes is None or not self.lanes.is_ready
+        query, support, support_mask = inputs.of(self.method, episode, buffers, confirmed=waits)
+        if waits:
             finish_work_on(query, support)
         target = inputs.target(episode, original=self.score_size == "original")
         seconds = time.monotonic() - started

@@ -11,6 +11,8 @@ from torch import Tensor
 from fssbench.contracts.backbones import Backbone
 from fssbench.evaluation.recording import Recording, Replayable
 
+_ALIGNMENT = 128
+"""Number of values to whose multiples maps are aligned in common memory, as torch aligns a new tensor."""
 Maps = Mapping[str, Tensor]
 
 
@@ -37,7 +39,7 @@ class RecordedNetwork:
         if (recorded := self._recordings.get(key)) is not None:
             place, work = recorded
             place.copy_(images)
-            return {tap: maps.clone() for tap, maps in work.replay().items()}
+            return _clone_together(work.replay())
         maps: Maps = self._network(images, taps)
         if key in self._recordings and key not in self._refused:
             self._learn(key, images, taps, maps)
@@ -62,3 +64,19 @@ class RecordedNetwork:
     def _give_up(self, why: str) -> None:
         name = self._network.name
         warnings.warn(f"backbone {name!r}: its work on the device {why}; it runs call by call", stacklevel=2)
+
+
+def _clone_together(maps: Maps) -> Maps:
+    """Clone maps into one piece of memory, with few requests to the device."""
+    first = next(iter(maps.values()))
+    if any(each.dtype != first.dtype for each in maps.values()):
+        return {tap: each.clone() for tap, each in maps.items()}
+    sizes = [-(-each.numel() // _ALIGNMENT) * _ALIGNMENT for each in maps.values()]
+    parts = first.new_empty(sum(sizes)).split(sizes)
+    clones = {
+        # an empty tensor without memory has the layout of a clone
+        tap: part[: each.numel()].as_strided(each.shape, torch.empty_like(each, device="meta").stride())
+        for (tap, each), part in zip(maps.items(), parts, strict=True)
+    }
+    torch._foreach_copy_([*clones.values()], [*maps.values()])
+    return clones

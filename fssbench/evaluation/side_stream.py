@@ -40,6 +40,6 @@ class SideStream:
             return
         present = torch.cuda.current_stream(self._stream.device)
         present.wait_stream(self._stream)
-        for tensor in tensors:
+        for tensor in {each.untyped_storage().data_ptr(): each for each in tensors}.values():
             # its memory is used again only after the present stream has read it
             tensor.record_stream(present)

@@ -6,6 +6,7 @@ Every rule here changes figures, so each is one small function that states its r
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from fssbench.images.mask_values import judge_binary, judge_coded, judge_index
 from fssbench.images.opening import open_image as open_image
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 MEAN = (0.485, 0.456, 0.406)
@@ -126,19 +128,36 @@ def resize_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.array(image, dtype=np.uint8)
 
 
-def scale_pixels(pixels: NDArray[np.uint8]) -> Tensor:
-    """Return an RGB image (H, W, 3) as values from 0 to 1 (3, H, W)."""
+def scale_pixels(pixels: NDArray[np.uint8] | Tensor) -> Tensor:
+    """Return an RGB image (H, W, 3) as values from 0 to 1 (3, H, W), on the device of the image."""
+    values = _to_tensor(pixels).permute(2, 0, 1)
+    return values.float().div_(_make_constants(values.device)[0])
+
+
+def normalise(pixels: NDArray[np.uint8] | Tensor) -> Tensor:
+    """Return an RGB image (H, W, 3) as normalised network input (3, H, W), on the device of the image."""
+    scaled = scale_pixels(pixels)
+    _, mean, deviation = _make_constants(scaled.device)
+    return scaled.sub_(mean).div_(deviation)
+
+
+def _to_tensor(pixels: NDArray[np.uint8] | Tensor) -> Tensor:
     import torch  # most verbs read pictures, if any, for people alone
 
-    return torch.from_numpy(pixels).permute(2, 0, 1).to(torch.float32).div_(255)
+    return torch.from_numpy(pixels) if isinstance(pixels, np.ndarray) else pixels
 
 
-def normalise(pixels: NDArray[np.uint8]) -> Tensor:
-    """Return an RGB image (H, W, 3) as normalised network input (3, H, W)."""
+@cache
+def _make_constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Make the largest pixel value, the means and the standard deviations.
+
+    They are tensors, because a GPU multiplies by the reciprocal of a number, which rounds otherwise than a processor.
+    """
     import torch
 
-    scaled = scale_pixels(pixels)
-    return scaled.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
+    values = [255.0], MEAN, STD
+    largest, mean, deviation = (torch.tensor(each, device=device).view(-1, 1, 1) for each in values)
+    return largest, mean, deviation
 
 
 def resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

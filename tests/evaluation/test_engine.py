@@ -361,9 +361,9 @@ def test_out_folders_of_any_name(null, name):
 def test_reading_and_the_shared_backbone_are_no_time_of_the_method_that_runs_first(null, monkeypatch):
     read = Inputs.of
 
-    def read_slowly(self, method, *episode):
+    def read_slowly(self, method, *episode, **options):
         time.sleep(0.05 if method.card.name == "null" else 0)
-        return read(self, method, *episode)
+        return read(self, method, *episode, **options)
 
     monkeypatch.setattr(Inputs, "of", read_slowly)
     first, second = null.run("runs", null.plan(4), null.method(), null.make_broken("other"))

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from counting_backbone import Counting, feature_method
 from fake_recording import FakeRecording, replay_on_the_processor
 from null_harness import right
 
 from fssbench.api import Backbone, Tap
 from fssbench.contracts.prediction import decide_masks, predict_shots
 from fssbench.errors import PluginError
+from fssbench.evaluation.extraction import Extractor
+from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.lanes import LANES, Lanes
 from fssbench.evaluation.method_run import MethodRun
-from fssbench.evaluation.recorded_network import RecordedNetwork
+from fssbench.evaluation.recorded_network import RecordedNetwork, _clone_together
 from fssbench.evaluation.recording import Stopwatch
 from fssbench.evaluation.replays import make_replays
 from fssbench.evaluation.transfers import Download, upload
@@ -202,6 +205,72 @@ def test_masks_are_decided_as_a_method_decides_them(null):
     masks = (torch.rand(2, 3, 8, 8, generator=generator) > 0.5).float()
     given = images[:, 0], images[:, 1:], masks
     assert torch.equal(decide_masks(predict_shots(method, *given, size=None, seed=0)), method.segment(*given))
+
+
+class Spoiling(Counting):
+    """Gives features that are not finite for every image after some."""
+
+    good = 4
+
+    def forward(self, images, taps):
+        maps = super().forward(images, taps)
+        return (
+            maps if self.seen.images <= self.good else {tap: each + torch.nan for tap, each in maps.items()}
+        )
+
+
+def test_features_that_are_not_finite_are_refused_again_when_they_are_confirmed_later():
+    extractor = Extractor(Spoiling())
+    image = torch.rand(1, 3, 8, 8)
+    for item in "abcd":
+        extractor.begin(image, ("half",), item)
+    extractor.confirm()
+    with pytest.raises(PluginError, match="backbone 'counting', image 'e': the features have 48 values"):
+        extractor.extract(image, ("half",), "e")
+    extractor.confirm()
+    for item in "fg":
+        extractor.begin(image, ("half",), item)
+    for _ in range(2):
+        with pytest.raises(PluginError, match="image 'f': .*NaN or infinite"):
+            extractor.confirm()
+
+
+def test_a_run_whose_features_are_confirmed_later_counts_nothing_of_bad_ones(null, monkeypatch):
+    replay_on_the_processor(monkeypatch)
+    monkeypatch.setattr(Spoiling, "good", 12)
+    build = Inputs.__init__
+
+    def build_for_a_gpu(self, *args, **options):
+        build(self, *args, **options)
+        self._confirms_later = True
+
+    monkeypatch.setattr(Inputs, "__init__", build_for_a_gpu)
+    plan = null.plan(12)
+    (right,) = null.run("right", plan, feature_method(null, "reader", Counting(), "half"))
+    with pytest.raises(PluginError, match="backbone 'counting', image .*NaN or infinite"):
+        null.run("spoiled", plan, feature_method(null, "reader", Spoiling(), "half"))
+    stored = count_of_folder(null, "spoiled")
+    assert 3 <= len(stored) < 12
+    assert stored.items() <= count_of(right).items()
+
+
+def count_of_folder(null, name):
+    return read_run(null.find_run(name)).records
+
+
+def test_clones_of_maps_are_those_that_torch_makes():
+    maps = {
+        "plain": torch.randn(1, 5, 3, 7),
+        "last": torch.randn(1, 6, 4, 5).contiguous(memory_format=torch.channels_last),
+        "sparse": torch.randn(1, 4, 6, 8)[..., ::2],
+    }
+    for given in (maps, maps | {"low": torch.randn(1, 2, 2, 2).bfloat16()}):
+        clones = _clone_together(given)
+        for tap, each in given.items():
+            expected = each.clone()
+            assert torch.equal(clones[tap], expected)
+            assert (clones[tap].stride(), clones[tap].dtype) == (expected.stride(), expected.dtype)
+            assert clones[tap].data_ptr() != each.data_ptr()
 
 
 class Doubling(Backbone):

@@ -55,6 +55,8 @@ CHOICES = {
 }
 """Settings of an evaluation that are compared, the exact ones first."""
 CACHE_MB = 24_000
+Rows = Iterator[tuple[str, dict[str, Any]]]
+"""Rows of a table, each with its title."""
 _CALLS = {
     "cudaGraphLaunch",
     "cudaLaunchKernel",
@@ -88,26 +90,28 @@ def main() -> None:
     given = parser.parse_args()
     device = torch.device(given.device)
     figures: dict[str, Any] = {"machine": describe(device), "ceilings": measure_ceilings(device)}
-    store(figures, given.out)
+    parts = {
+        "loops": measure_loops,
+        "choices": measure_choices,
+        "forwards": measure_forwards,
+    }
     for name in given.methods:
         figures[name] = {}
-        if given.only in (None, "loops"):
-            figures[name]["loops"] = measure_loops(name, given, device)
-        if given.only in (None, "choices"):
-            figures[name]["choices"] = measure_choices(name, given, device)
-            store(figures, given.out)
-        if given.only in (None, "forwards"):
-            figures[name]["forwards"] = measure_forwards(name, given.repeats, device)
-        store(figures, given.out)
+        for part, measure in parts.items():
+            if given.only in (None, part):
+                figures[name][part] = {}
+                keep_rows(measure(name, given, device), figures[name][part], figures, given.out)
     if given.only in (None, "precision"):
-        figures["precision"] = measure_precision(given, device)
-        store(figures, given.out)
+        figures["precision"] = {}
+        keep_rows(measure_precision(given, device), figures["precision"], figures, given.out)
     print(tabulate(figures))
 
 
-def store(figures: dict[str, Any], path: Path) -> None:
-    """Write what was measured so far, so that a time limit loses nothing."""
-    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+def keep_rows(rows: Rows, kept: dict[str, Any], figures: dict[str, Any], path: Path) -> None:
+    """Write each row when it was measured, so that a time limit loses nothing that is complete."""
+    for title, row in rows:
+        kept[title] = row
+        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def describe(device: torch.device) -> dict[str, str]:
@@ -131,13 +135,12 @@ def measure_ceilings(device: torch.device) -> dict[str, float]:
     return rates
 
 
-def measure_loops(name: str, given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def measure_loops(name: str, given: argparse.Namespace, device: torch.device) -> Rows:
     """Episodes a second of the plain loop and of the harness, at 1 and 5 shots, in exact float32.
 
     The plain loop computes in the order of the reference implementations, and once more with our operators.  The
     harness is measured with its work launched anew for each episode, and with replays (`Settings.replay`).
     """
-    figures: dict[str, Any] = {}
     method = fssbench.load_method(name, backbone="resnet50", weights="random", device=str(device))
     for shot in (1, 5):
         plan = fssbench.plan(
@@ -153,33 +156,34 @@ def measure_loops(name: str, given: argparse.Namespace, device: torch.device) ->
         with in_reference_order():
             counts, seconds = time_plain_loop(method, plan, few, device)
         plain = len(few) / seconds
-        figures[f"{shot}-shot, plain"] = {"episodes/s": round(plain, 2), "episodes": len(few)}
+        yield f"{shot}-shot, plain", {"episodes/s": round(plain, 2), "episodes": len(few)}
         _, seconds = time_plain_loop(method, plan, few, device)
-        figures[f"{shot}-shot, plain with our operators"] = {"episodes/s": round(len(few) / seconds, 2)}
+        yield f"{shot}-shot, plain with our operators", {"episodes/s": round(len(few) / seconds, 2)}
         for replay in (False, True):
             part = plan if replay else plan.head(max(len(few), len(plan) // 3))
             records, seconds, seen = time_harness(method, part, device, Settings(replay=replay))
             rate = len(part) / seconds
-            figures[f"{shot}-shot, {'replays' if replay else 'calls'}"] = {
-                "episodes/s": round(rate, 2),
-                "ratio": round(rate / plain, 2),
-                "episodes": len(part),
-                "images": len({item for e in part for item in (e.query, *e.supports)}),
-                "counts that differ, pixels": sum(
-                    abs(x - y)
-                    for i, (inter, union) in enumerate(counts)
-                    for x, y in zip((*records[i].inter, *records[i].union), (*inter, *union), strict=True)
-                ),
-                **seen,
-            }
+            yield (
+                f"{shot}-shot, {'replays' if replay else 'calls'}",
+                {
+                    "episodes/s": round(rate, 2),
+                    "ratio": round(rate / plain, 2),
+                    "episodes": len(part),
+                    "images": len({item for e in part for item in (e.query, *e.supports)}),
+                    "counts that differ, pixels": sum(
+                        abs(x - y)
+                        for i, (inter, union) in enumerate(counts)
+                        for x, y in zip((*records[i].inter, *records[i].union), (*inter, *union), strict=True)
+                    ),
+                    **seen,
+                },
+            )
     if device.type == "cuda":
-        figures["profile"] = profile(method, plan.head(min(20, len(plan))), device)
-    return figures
+        yield "profile", profile(method, plan.head(min(20, len(plan))), device)
 
 
-def measure_choices(name: str, given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def measure_choices(name: str, given: argparse.Namespace, device: torch.device) -> Rows:
     """Episodes a second of the harness at 1 shot, by batch and precision; batches go call by call."""
-    figures: dict[str, Any] = {}
     method = fssbench.load_method(name, backbone="resnet50", weights="random", device=str(device))
     draw = {"fold": 2, "data": given.data, "splits": given.splits, "size": SIZES[name]}
     plan = fssbench.plan("pascal5i", episodes=given.episodes, **draw)
@@ -188,15 +192,14 @@ def measure_choices(name: str, given: argparse.Namespace, device: torch.device) 
         records, seconds, seen = time_harness(method, plan, device, chosen)
         exact = exact or records
         pairs = ((records[i], one) for i, one in exact.items())
-        figures[label] = {
+        row = {
             "episodes/s": round(len(plan) / seconds, 2),
             "episodes": len(plan),
             "pixels counted otherwise": sum(
                 abs(x - y) for a, b in pairs for x, y in zip(a.inter, b.inter, strict=True)
             ),
-            **seen,
         }
-    return figures
+        yield label, row | seen
 
 
 def time_plain_loop(
@@ -225,9 +228,9 @@ def time_harness(
         return read_run(done[0].path).records, seconds, seen
 
 
-def measure_forwards(name: str, repeats: int, device: torch.device) -> dict[str, Any]:
+def measure_forwards(name: str, given: argparse.Namespace, device: torch.device) -> Rows:
     """Episodes a second of forwards of B episodes, images to masks and from features on, with peak memory."""
-    size, figures = SIZES[name], {}
+    size, repeats = SIZES[name], given.repeats
     method = fssbench.load_method(name, backbone="resnet50", weights="random", device=str(device))
     for batch in BATCHES if device.type == "cuda" else BATCHES[:1]:
         episodes = Synthetic.make(batch, 1, size, size)
@@ -237,12 +240,12 @@ def measure_forwards(name: str, repeats: int, device: torch.device) -> dict[str,
                 reset_peak(device)
                 whole = time_segmentation(method, (query, support, mask), repeats, device)
                 head = time_segmentation(method, (*method.read(query, support), mask), repeats, device)
-            figures[f"batch {batch}, {precision}"] = {
+            row = {
                 "images to masks, episodes/s": round(batch / whole, 1),
                 "features to masks, episodes/s": round(batch / head, 1),
                 "peak MiB": peak_mb(device),
             }
-    return figures
+            yield f"batch {batch}, {precision}", row
 
 
 def time_segmentation(
@@ -252,25 +255,24 @@ def time_segmentation(
     return median_seconds(lambda: method.segment(*given), repeats, device)
 
 
-def measure_precision(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def measure_precision(given: argparse.Namespace, device: torch.device) -> Rows:
     """MIoU of the shipped checkpoints on the processor and, in each precision, on the device."""
-    figures: dict[str, Any] = {}
     count = min(100, given.episodes)
     plan = fssbench.plan("pascal5i", fold=2, data=given.data, splits=given.splits, episodes=count, size=192)
     for name in SIZES:
         method = load_shipped(name, plan)
         on_processor = scored(method, plan, torch.device("cpu"), "float32")
-        figures[name] = {"processor, float32": {"mIoU": round(on_processor[0], 4)}}
+        rows: dict[str, Any] = {"processor, float32": {"mIoU": round(on_processor[0], 4)}}
         for precision in PRECISIONS:
             miou, counts = scored(method, plan, device, precision)
             moved = int(np.abs(counts - on_processor[1]).sum()) // 2
-            figures[name][f"device, {precision}"] = {
+            rows[f"device, {precision}"] = {
                 "mIoU": round(miou, 4),
                 "minus processor, points": round(miou - on_processor[0], 4),
                 "pixels counted otherwise": moved,
                 "pixels of the unions": int(counts[:, 2:].sum()),
             }
-    return figures
+        yield name, rows
 
 
 def load_shipped(name: str, plan: Plan) -> Method:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from fssbench.images.reading import normalise
+
 ADAPTS = {"abcdfss", "linear-probe", "repri"}
 """Methods that fit parameters to each episode: the fit amplifies the rounding of its first step."""
 
@@ -20,6 +22,11 @@ def test_masks_of_both_devices_agree(
     on_gpu = segment(load(name, device), device, shots)
     differing = (on_processor != on_gpu).float().mean().item()
     assert differing <= (0.02 if name in ADAPTS else 1e-3)
+
+
+def test_pixels_are_normalised_to_the_same_bits(device: str) -> None:
+    pixels = torch.arange(3 * 256, dtype=torch.int32).to(torch.uint8).view(16, 16, 3)
+    assert torch.equal(normalise(pixels.to(device)).cpu(), normalise(pixels.numpy()))
 
 
 def test_logits_of_both_devices_agree(

@@ -128,13 +128,16 @@ class Extractor:
         dtype = getattr(torch, DTYPES[self._precision])
         return {tap: put_channels_first(features).to(dtype) for tap, features in maps.items()}
 
-    def confirm(self) -> None:
+    def confirm(self, *, wait: bool = True) -> None:
         """Refuse features from `begin` that are not finite; from then on it refuses at each call.
+
+        Args:
+            wait: whether to wait for features that the device has not computed yet.
 
         Raises:
             PluginError: naming the first image that has such features.
         """
-        while self._unconfirmed:
+        while self._unconfirmed and (wait or self._unconfirmed[0].total.is_there):
             _refuse_if_not_finite(self._unconfirmed[0])
             self._unconfirmed.popleft()
 

@@ -36,6 +36,7 @@ from fssbench.evaluation.feature_store import Maps
 from fssbench.evaluation.read_ahead import EPISODES, ReadAhead
 from fssbench.evaluation.side_stream import SideStream
 from fssbench.evaluation.sources import PIXELS, RAW_PIXELS, Encoder, Source, feature_key
+from fssbench.evaluation.staging import Staging
 from fssbench.evaluation.transfers import upload
 from fssbench.images.reading import normalise, resize_image, resize_mask, scale_pixels
 from fssbench.plugins.calls import is_built_in
@@ -43,8 +44,6 @@ from fssbench.plugins.source_hash import collect_source
 
 _PIXELS_AHEAD = 256 << 20
 """Budget in bytes for images that are read ahead for a batch, one byte per value."""
-_ALIGNMENT = 64
-"""Bytes to whose multiples torch aligns a new tensor of the processor."""
 _MASKS_KEPT = 128 << 20
 """Budget in bytes for masks at network size, one byte per pixel."""
 
@@ -211,8 +210,8 @@ class Inputs:
                 process by default.  Those of a single image are then in the cache itself if the method is built in,
                 because the tests of fssbench show that it never writes to them, or if their pages can be renewed.
             place: where the images are needed, for errors; by default the number of the episode in its plan.
-            confirmed: whether the features are known to be finite when this returns; else call `confirm` before
-                anything is counted.
+            confirmed: whether the features are known to be finite when this returns; else call `confirm_computed`
+                before anything is counted.
 
         Raises:
             DataError: if an image or mask cannot be read, or must not be used.  The error names the place and image.
@@ -227,8 +226,8 @@ class Inputs:
                 self._maps(source, item, apart=lends and not trusted)
                 for item in (episode.query, *episode.supports)
             )
-            if confirmed:
-                self.confirm(method)
+            if confirmed and source.extractor is not None:
+                source.extractor.confirm()
             size = self._size_of(method)
             masks = [self._mask(item, episode.class_id, size) for item in episode.supports]
         except FssbenchError as error:
@@ -236,12 +235,8 @@ class Inputs:
         buffers = self._buffers if buffers is None else buffers
         support_mask = self._stage_masks(buffers, masks)
 
-        copies = _Copies(buffers)
-
-        def stage(role: str, tap: str, images: Sequence[Maps]) -> Tensor:
-            lent = _lend(images[0], tap, trusted=trusted) if lends and len(images) == 1 else None
-            return copies.place(role, tap, images) if lent is None else lent
-
+        staging = Staging(buffers, lends=lends, trusted=trusted)
+        stage = staging.stage
         staged: tuple[Any, Any]
         if source.encoder is not None:
             staged = (
@@ -255,18 +250,18 @@ class Inputs:
             )
         else:
             staged = stage("query", PIXELS, [query])[:, 0], stage("support", PIXELS, supports)
-        copies.make()
+        staging.copy()
         return *staged, support_mask
 
-    def confirm(self, method: Method) -> None:
-        """Refuse features that were computed for this method and are not finite.
+    def confirm_computed(self, method: Method) -> None:
+        """Refuse features that are not finite, of those that the device has computed for this method.
 
         Raises:
             PluginError: naming the backbone and the image.
         """
         extractor = self._sources[id(method)].extractor
         if extractor is not None:
-            extractor.confirm()
+            extractor.confirm(wait=False)
 
     def doubts(self, episode: Episode) -> tuple[str, ...]:
         """Return the kinds of doubt about an episode, sorted.  "vanished": an object has no pixel at this size."""
@@ -444,53 +439,3 @@ class Inputs:
         for mask, object_cells in zip(masks, objects.numpy()[0], strict=True):
             np.equal(mask, 1, out=object_cells)  # NumPy converts bool to float ten times faster than torch
         return place if on_processor else place.copy_(upload(objects, self.device))
-
-
-def _lend(maps: Maps, tap: str, *, trusted: bool) -> Tensor | None:
-    """Return one tap of an image as (1, 1, C, h, w), without a copy; None if its reader could harm the next one.
-
-    Args:
-        maps: of the image.
-        tap: the tap.
-        trusted: whether the reader writes to nothing.
-    """
-    features = maps[tap]
-    if not _lies_as_a_copy(features):
-        return None
-    if isinstance(maps, ApartMaps):
-        return features.data[:, None]  # with a version of its own, so that only its writer is refused
-    return features[:, None] if trusted else None
-
-
-class _Copies:
-    """Copies of maps that an episode needs, which are made together: a GPU is asked once, not once per tap.
-
-    Args:
-        buffers: where the copies are.
-    """
-
-    def __init__(self, buffers: Buffers) -> None:
-        self._buffers = buffers
-        self._targets: list[Tensor] = []
-        self._sources: list[Tensor] = []
-
-    def place(self, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
-        """Return the buffer (1, K, C, h, w) for one tap of K images (1, C, h, w); bfloat16 becomes float32 there."""
-        first = images[0][tap]
-        shape = (1, len(images), *first.shape[1:])
-        like = first.new_empty(0, dtype=torch.float32) if first.dtype == torch.bfloat16 else first
-        buffer = self._buffers.get((role, tap), shape, like)
-        self._targets += buffer.unbind(dim=1)
-        self._sources += [maps[tap] for maps in images]
-        return buffer
-
-    def make(self) -> None:
-        """Copy the maps."""
-        if self._targets:
-            torch._foreach_copy_(self._targets, self._sources)
-
-
-def _lies_as_a_copy(features: Tensor) -> bool:
-    """Return whether features are in memory as a copy would be, so that operators compute the same bits from both."""
-    plain = features.device.type == "cpu" and features.dtype == torch.float32 and features.is_contiguous()
-    return plain and features.data_ptr() % _ALIGNMENT == 0

@@ -202,8 +202,10 @@ class MethodRun:
             self._store_oldest(self.lanes, inputs)
 
     def _store_oldest(self, lanes: Lanes, inputs: Inputs) -> None:
-        inputs.confirm(self.method)
         given, answer = lanes.take()
+        inputs.confirm_computed(
+            self.method
+        )  # those of this episode are among them, because its prediction read them
         if answer is None:  # the call itself tells whether its logits are finite
             given = self.receive(given.episode, inputs)
             answer = self.predict(given)

@@ -219,7 +219,7 @@ class Spoiling(Counting):
         )
 
 
-def test_features_that_are_not_finite_are_refused_again_when_they_are_confirmed_later():
+def test_features_that_are_not_finite_are_refused_again_when_they_are_confirmed_later(monkeypatch):
     extractor = Extractor(Spoiling())
     image = torch.rand(1, 3, 8, 8)
     for item in "abcd":
@@ -230,6 +230,8 @@ def test_features_that_are_not_finite_are_refused_again_when_they_are_confirmed_
     extractor.confirm()
     for item in "fg":
         extractor.begin(image, ("half",), item)
+    monkeypatch.setattr(Download, "is_there", False)
+    extractor.confirm(wait=False)
     for _ in range(2):
         with pytest.raises(PluginError, match="image 'f': .*NaN or infinite"):
             extractor.confirm()

@@ -126,3 +126,4 @@ def test_copies_that_do_not_wait_keep_their_values(device: str) -> None:
     copy = Download(there)
     there.zero_()
     assert torch.equal(copy.take(), numbers)
+    assert copy.is_there

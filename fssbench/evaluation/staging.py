@@ -1,0 +1,67 @@
+"""Maps of images as an episode reads them: lent from the cache, or copied into buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fssbench.evaluation.apart_maps import ApartMaps
+from fssbench.evaluation.buffers import Buffers
+from fssbench.evaluation.feature_store import Maps
+
+_ALIGNMENT = 64
+"""Bytes to whose multiples torch aligns a new tensor of the processor."""
+
+
+class Staging:
+    """The maps of one episode.  Those that are copied are copied together: a GPU is asked once, not once per tap.
+
+    Args:
+        buffers: where the copies are.
+        lends: whether maps of a single image may be read where the cache holds them.
+        trusted: whether the reader writes to nothing.
+    """
+
+    def __init__(self, buffers: Buffers, *, lends: bool, trusted: bool) -> None:
+        self._buffers = buffers
+        self._lends = lends
+        self._trusted = trusted
+        self._targets: list[Tensor] = []
+        self._sources: list[Tensor] = []
+
+    def stage(self, role: str, tap: str, images: Sequence[Maps]) -> Tensor:
+        """Return where one tap of K images (1, C, h, w) will be after `copy`: (1, K, C, h, w).
+
+        Features in bfloat16 become float32 there.
+        """
+        if self._lends and len(images) == 1 and (lent := self._lend(images[0], tap)) is not None:
+            return lent
+        first = images[0][tap]
+        shape = (1, len(images), *first.shape[1:])
+        like = first.new_empty(0, dtype=torch.float32) if first.dtype == torch.bfloat16 else first
+        buffer = self._buffers.get((role, tap), shape, like)
+        self._targets += buffer.unbind(dim=1)
+        self._sources += [maps[tap] for maps in images]
+        return buffer
+
+    def copy(self) -> None:
+        """Copy what is not lent."""
+        if self._targets:
+            torch._foreach_copy_(self._targets, self._sources)
+
+    def _lend(self, maps: Maps, tap: str) -> Tensor | None:
+        """Return one tap of an image without a copy; None if its reader could harm the next one."""
+        features = maps[tap]
+        if not _lies_as_a_copy(features):
+            return None
+        if isinstance(maps, ApartMaps):
+            return features.data[:, None]  # with a version of its own, so that only its writer is refused
+        return features[:, None] if self._trusted else None
+
+
+def _lies_as_a_copy(features: Tensor) -> bool:
+    """Return whether features are in memory as a copy would be, so that operators compute the same bits from both."""
+    plain = features.device.type == "cpu" and features.dtype == torch.float32 and features.is_contiguous()
+    return plain and features.data_ptr() % _ALIGNMENT == 0

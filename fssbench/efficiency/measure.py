@@ -33,6 +33,7 @@ from torch.utils.module_tracker import ModuleTracker
 from fssbench.contracts.efficiency import Efficiency
 from fssbench.contracts.methods import FeatureMethod, Method, reads_raw_pixels
 from fssbench.efficiency.memory import PeakMemory
+from fssbench.efficiency.products import FURTHER_PRODUCTS
 from fssbench.efficiency.timing import Clock, time_work
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.errors import DataError, PluginError
@@ -224,7 +225,7 @@ def count_flops(method: Method, work: Callable[[], object]) -> tuple[int, int]:
     Returns:
         FLOPs in the backbone, and FLOPs in total.
     """
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=FURTHER_PRODUCTS)
     counter.mod_tracker = _NoModules()
     with counter, _count_in_backbone(method, counter) as counted:
         work()

@@ -7,12 +7,14 @@ import importlib
 import multiprocessing
 import subprocess
 import sys
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from fssbench.methods.layers.volume import CentrePivotConv4d
 from places import BENCH_PLUGIN
 from small_backbone import register_small_backbone
 from torch.utils.flop_counter import FlopCounterMode
@@ -81,6 +83,7 @@ def test_steps_of_adaptation_are_counted():
 
 FRESH = """
 import sys
+from importlib.metadata import version
 from itertools import count
 
 import torch
@@ -164,6 +167,42 @@ def test_module_that_is_given_a_parameter_is_counted():
     assert count_flops(method, work) == (0, 2 * 7 * 3 * 5)
 
 
+A, B, C = torch.zeros(4, 3, 5), torch.zeros(4, 5, 7), torch.zeros(4, 3, 7)
+PRODUCTS = {
+    "matrices": (lambda: A[0] @ B[0], 3 * 5 * 7),
+    "matrices, added": (lambda: torch.addmm(C[0], A[0], B[0]), 3 * 5 * 7),
+    "matrices, added in place": (lambda: C[0].addmm_(A[0], B[0]), 3 * 5 * 7),
+    "batch": (lambda: torch.bmm(A, B, out=C), 4 * 3 * 5 * 7),
+    "batch, added in place": (lambda: C.baddbmm_(A, B), 4 * 3 * 5 * 7),
+    "batch, summed": (lambda: torch.addbmm(C[0], A, B), 4 * 3 * 5 * 7),
+    "batch, summed in place": (lambda: C[0].addbmm_(A, B), 4 * 3 * 5 * 7),
+    "vector": (lambda: A[0] @ B[0, :, 0], 3 * 5),
+    "vector, added": (lambda: torch.addmv(C[0, :, 0], A[0], B[0, :, 0]), 3 * 5),
+    "vector, added in place": (lambda: C[0, :, 0].addmv_(A[0], B[0, :, 0]), 3 * 5),
+    "vectors": (lambda: A[0, 0] @ B[0, :, 0], 5),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_every_product_is_counted(name):
+    work, multiplications = PRODUCTS[name]
+    assert count_flops(load_method("panet", backbone="efficientnet-lite0", weights="random"), work) == (
+        0,
+        2 * multiplications,
+    )
+
+
+def test_a_plane_that_is_multiplied_at_once_is_counted():
+    """HSNet multiplies the four cells of a squeezed plane in place."""
+    layer, volume = CentrePivotConv4d(3, 5, 3), torch.zeros(1, 3, 6, 4, 2, 2)
+    with torch.no_grad():
+        total = count_flops(
+            load_method("panet", backbone="efficientnet-lite0", weights="random"), lambda: layer(volume)
+        )[1]
+    over_query, over_support = 6 * 4 * 4 * 3 * 5 * 9, 6 * 4 * (4 * 3) * (4 * 5)
+    assert total == 2 * (over_query + over_support)
+
+
 @pytest.mark.parametrize("name", ["hm", "hsnet", "pmnet"])
 def test_built_in_methods_are_counted_whole(name):
     """Also where a method runs the backbone itself, or goes on from one of its taps."""
@@ -224,7 +263,7 @@ def test_machine_is_told_apart_without_naming_its_host(monkeypatch):
     assert "a-secret-name" not in there.model_dump_json()
     assert there.processor
     assert there.threads == torch.get_num_threads()
-    assert there.packages["torch"] == torch.__version__
+    assert there.packages["torch"] == version("torch")
 
 
 def test_peak_memory_of_a_fresh_process_sees_what_a_forward_held(fresh):

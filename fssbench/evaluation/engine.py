@@ -66,8 +66,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate one method on one plan.  The same call resumes an unfinished run.
 
-    Each episode is stored when it is counted, so an interrupt loses at most the episode, or the batch, that was
-    being computed.
+    Each episode is stored when it is counted, so an interrupt loses at most what was being computed: an episode, a
+    batch, or three episodes on a CUDA device.
 
     Args:
         method: from `fssbench.load_method`.
@@ -162,6 +162,10 @@ def evaluate_all(
         stack.enter_context(freed_memory_kept())
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
         device = torch.device(settings.device)
+        if (
+            device.type == "cuda"
+        ):  # events and streams are those of the present device unless another one is named
+            stack.enter_context(torch.cuda.device(device))
         here = [m for m in methods if settings.inspect is None and not runs_apart(m, settings)]
         inputs = Inputs(
             dataset,

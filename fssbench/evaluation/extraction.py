@@ -71,6 +71,8 @@ class Extractor:
         self.taps: Mapping[str, Tap] = self._network.taps
         self._tensors = list(self._network.state_dict(keep_vars=True).values())
         self._versions = [tensor._version for tensor in self._tensors]
+        self.begun = 0
+        """Number of images whose features were begun."""
         self._unconfirmed: deque[_Unconfirmed] = deque()
 
     def extract(self, pixels: Tensor, taps: Sequence[str], item: str) -> dict[str, Tensor]:
@@ -122,22 +124,24 @@ class Extractor:
                 f"{where}: its weights changed while it computed features, so these would depend on the order of the "
                 "images. Next: keep `forward` from writing to parameters and buffers"
             )
-        self._unconfirmed.append(_Unconfirmed(where, last, total))
+        self.begun += 1
+        self._unconfirmed.append(_Unconfirmed(self.begun, where, last, total))
         if self._layout is torch.contiguous_format:
             return dict(maps)
         dtype = getattr(torch, DTYPES[self._precision])
         return {tap: put_channels_first(features).to(dtype) for tap, features in maps.items()}
 
-    def confirm(self, *, wait: bool = True) -> None:
+    def confirm(self, begun: int | None = None) -> None:
         """Refuse features from `begin` that are not finite; from then on it refuses at each call.
 
         Args:
-            wait: whether to wait for features that the device has not computed yet.
+            begun: number of images, from the first one on, whose features are looked at; all by default.  The device
+                is waited for if it has not computed them.
 
         Raises:
             PluginError: naming the first image that has such features.
         """
-        while self._unconfirmed and (wait or self._unconfirmed[0].total.is_there):
+        while self._unconfirmed and (begun is None or self._unconfirmed[0].number <= begun):
             _refuse_if_not_finite(self._unconfirmed[0])
             self._unconfirmed.popleft()
 
@@ -145,6 +149,8 @@ class Extractor:
 class _Unconfirmed(NamedTuple):
     """Features of an image of which nobody knows yet whether they are finite."""
 
+    number: int
+    """How many images were begun with this one."""
     where: str
     """The backbone and the image, for errors."""
     last: Tensor

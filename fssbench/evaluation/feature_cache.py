@@ -119,6 +119,12 @@ class FeatureCache:
         if self.awaits(key):
             self._keep(key, maps)
 
+    def forget(self, keys: Iterable[Hashable]) -> None:
+        """Drop the maps of these keys, where they are held."""
+        for key in keys:
+            if key in self._cached:
+                self._drop(key)
+
     def _keep(self, key: Hashable, maps: Maps) -> None:
         due = self._next_use(key)
         size = sum(t.numel() * t.element_size() for t in maps.values())

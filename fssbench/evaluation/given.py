@@ -25,6 +25,8 @@ class Given:
     """Time that the inputs took."""
     precision: Precision = "float32"
     """Precision of the prediction."""
+    begun: int = 0
+    """Number of images whose features were begun when this was read, those of this episode included."""
 
     @property
     def tensors(self) -> tuple[Any, Any, Tensor]:

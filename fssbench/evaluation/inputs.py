@@ -25,7 +25,7 @@ from fssbench.contracts.precision import DTYPES, Precision
 from fssbench.data.data_files import DataFiles
 from fssbench.data.reader import ImageFacts, Reader, Target
 from fssbench.data.resized_images import ResizedImages
-from fssbench.errors import DataError, FssbenchError
+from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.evaluation.apart_maps import ApartMaps, put_apart
 from fssbench.evaluation.batches import split_batches
 from fssbench.evaluation.buffers import Buffers
@@ -92,6 +92,8 @@ class Inputs:
         self._confirms_later = (
             self._replay and cache.store is None
         )  # a store must hold nothing that is refused later
+        self._confirmed_later: set[Hashable] = set()
+        """Keys of what was extracted before it was known to be finite."""
         self._beside = SideStream(device, wanted=replay)
         """Features are computed and checked while the device still predicts the episode before."""
         self._precision = precision
@@ -210,8 +212,8 @@ class Inputs:
                 process by default.  Those of a single image are then in the cache itself if the method is built in,
                 because the tests of fssbench show that it never writes to them, or if their pages can be renewed.
             place: where the images are needed, for errors; by default the number of the episode in its plan.
-            confirmed: whether the features are known to be finite when this returns; else call `confirm_computed`
-                before anything is counted.
+            confirmed: whether the features are known to be finite when this returns; else call `confirm` before
+                anything is counted.
 
         Raises:
             DataError: if an image or mask cannot be read, or must not be used.  The error names the place and image.
@@ -253,15 +255,24 @@ class Inputs:
         staging.copy()
         return *staged, support_mask
 
-    def confirm_computed(self, method: Method) -> None:
-        """Refuse features that are not finite, of those that the device has computed for this method.
+    def count_begun(self, method: Method) -> int:
+        """Count the images whose features were begun for this method and others with the same backbone."""
+        extractor = self._sources[id(method)].extractor
+        return 0 if extractor is None else extractor.begun
+
+    def confirm(self, method: Method, begun: int) -> None:
+        """Refuse features that are not finite.
+
+        Args:
+            method: the method.
+            begun: number of images that are looked at, from `count_begun`.
 
         Raises:
             PluginError: naming the backbone and the image.
         """
         extractor = self._sources[id(method)].extractor
         if extractor is not None:
-            extractor.confirm(wait=False)
+            extractor.confirm(begun)
 
     def doubts(self, episode: Episode) -> tuple[str, ...]:
         """Return the kinds of doubt about an episode, sorted.  "vanished": an object has no pixel at this size."""
@@ -325,6 +336,8 @@ class Inputs:
 
     def _extract(self, source: Source, item: str) -> Maps:
         """Return the maps of an image from the store of features, or compute and store them."""
+        if self._confirms_later:
+            self._confirmed_later.add(self._key(source, item))
         if source.encoder is not None and source.plain is not None:
             return source.encoder.encode(self._read_plain(source.plain, item), item)
         store, name = self.cache.store, self._name_file(source, item)
@@ -399,8 +412,17 @@ class Inputs:
         return pixels
 
     def close(self) -> None:
-        """End the threads that read ahead."""
+        """End the threads that read ahead, and drop features that were refused from the cache."""
         self._ahead.close()
+        try:
+            for extractor in self._extractors.values():
+                extractor.confirm()
+        except (PluginError, RuntimeError):  # the latter from a device that broke
+            self.cache.forget(self._confirmed_later)
+        # these refer to each other, and hold recordings and masks until the next collection of garbage
+        self._sources.clear()
+        self._extractors.clear()
+        self._mask.cache_clear()
 
     def _compute(self, source: Source, item: str) -> Maps:
         if source.size == self.size:

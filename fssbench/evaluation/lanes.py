@@ -7,7 +7,7 @@ kernels on the same values, and so give the same bits as one after another.
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ _LEAST_FREE = 0.5
 """Share of a device's memory that must be free, after the first recording, for more than one lane."""
 
 
+Taken = tuple[Given, tuple[NDArray[np.bool_], float] | None]
+"""An episode, and its mask and time, or None as from `Launched.take`."""
+
+
 class _Lane(NamedTuple):
     """Where an episode is computed."""
 
@@ -38,17 +42,19 @@ class Lanes:
     Args:
         replays: recordings of the method's work.
         device: a CUDA device, or another one that stands in for it in tests.
+        reserved: bytes of its memory that are kept for other things, such as features.
     """
 
-    def __init__(self, replays: Replays, device: torch.device) -> None:
+    _taken: ClassVar[dict[torch.device, Stopwatch]] = {}
+    """Stopwatch of the episode of any method that was taken last, by device: methods share its time."""
+
+    def __init__(self, replays: Replays, device: torch.device, reserved: int) -> None:
         self._replays = replays
         self._device = device
+        self._reserved = reserved
         self._lanes = [_Lane(Buffers(), SideStream(device)) for _ in range(LANES)]
         self._next = 0
-        self._learned = 0
         self._launched: deque[tuple[Given, Launched]] = deque()
-        self._taken: Stopwatch | None = None
-        """Of the episode that was taken last."""
 
     def __len__(self) -> int:
         """Return how many episodes the device computes."""
@@ -62,7 +68,7 @@ class Lanes:
     @property
     def is_ready(self) -> bool:
         """Whether there is a recording for each place, so that episodes need not wait for each other."""
-        return self._learned >= len(self._lanes)
+        return len(self._replays) >= len(self._lanes)
 
     @property
     def buffers(self) -> Buffers:
@@ -88,27 +94,26 @@ class Lanes:
             given: the episode.
             mask: what the method predicted without a recording (H, W).
         """
-        if self._replays.learn(given.tensors, given.size, mask):
-            self._learned += 1
-            if self._has_room():
-                self._advance()
-                return
-        if self._learned:
-            del self._lanes[self._learned :]
+        before = len(self._replays)
+        self._replays.learn(given.tensors, given.size, mask)
+        if len(self._replays) > before and self._has_room():
+            self._advance()
+        elif self._replays:
+            del self._lanes[len(self._replays) :]
             self._next = 0
 
-    def take(self) -> tuple[Given, tuple[NDArray[np.bool_], float] | None]:
-        """Wait for the oldest episode; return it with `Launched.take`."""
+    def take(self) -> Taken:
+        """Wait for the oldest episode; return it with its mask."""
         given, launched = self._launched.popleft()
-        answer = launched.take(self._taken)
-        self._taken = launched.stopwatch
+        answer = launched.take(self._taken.get(self._device))
+        self._taken[self._device] = launched.stopwatch
         return given, answer
 
     def _has_room(self) -> bool:
         if self._device.type != "cuda":
             return True
         free, total = torch.cuda.mem_get_info(self._device)
-        return free >= _LEAST_FREE * total
+        return free - self._reserved >= _LEAST_FREE * total
 
     def _advance(self) -> None:
         self._next = (self._next + 1) % len(self._lanes)

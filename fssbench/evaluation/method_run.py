@@ -27,7 +27,7 @@ from fssbench.evaluation.given import Given
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.inspected import InspectedEpisode
 from fssbench.evaluation.isolated_method import IsolatedMethod, runs_apart
-from fssbench.evaluation.lanes import Lanes
+from fssbench.evaluation.lanes import Lanes, Taken
 from fssbench.evaluation.method_call import EpisodeCall, finish_work_on, segment_episode
 from fssbench.evaluation.pace import Pace
 from fssbench.evaluation.repeated import TOLERANCE, Repeated
@@ -124,7 +124,7 @@ class MethodRun:
         usual = settings.replay and self.score_size == "input" and settings.inspect is None and batch == 1
         device = torch.device(settings.device)
         replays = make_replays(method, device, settings.precision) if usual else None
-        self.lanes = Lanes(replays, device) if replays is not None else None
+        self.lanes = None if replays is None else Lanes(replays, device, settings.cache_mb << 20)
         """Episodes that a CUDA device computes by replays; None if each call launches its work anew."""
 
     def __enter__(self) -> MethodRun:
@@ -145,6 +145,7 @@ class MethodRun:
             with ExitStack() as stack:
                 stack.callback(self.writer.__exit__, kind, *rest)
                 stack.callback(self.panels.close)
+                self.lanes = None
                 if self.apart is not None:
                     stack.callback(self.apart.close)
                 if self.masks is not None:
@@ -185,10 +186,16 @@ class MethodRun:
 
         A device that replays recorded work computes it while this process stores those before.
         """
-        if self.lanes is not None and self.lanes.is_full:
-            self._store_oldest(self.lanes, inputs)
-        given = self.receive(episode, inputs, None if self.lanes is None else self.lanes.buffers)
-        if self.lanes is not None and self.lanes.launch(given):
+        taken = self.lanes.take() if self.lanes is not None and self.lanes.is_full else None
+        try:
+            given = self.receive(episode, inputs, None if self.lanes is None else self.lanes.buffers)
+        except FssbenchError:
+            self.settle(inputs, taken)  # what was computed before is right
+            raise
+        launched = self.lanes is not None and self.lanes.launch(given)
+        if taken is not None:
+            self._store_taken(taken, inputs)
+        if launched:
             return
         self.settle(inputs)
         prediction, seconds = self.predict(given)
@@ -196,16 +203,16 @@ class MethodRun:
             self.lanes.learn(given, prediction)
         self.store(given, prediction, seconds, inputs, self.guard.check_episode)
 
-    def settle(self, inputs: Inputs) -> None:
-        """Count and store the episodes that the device computes."""
+    def settle(self, inputs: Inputs, taken: Taken | None = None) -> None:
+        """Count and store an episode that was taken from the device, and those that it computes."""
+        if taken is not None:
+            self._store_taken(taken, inputs)
         while self.lanes:
-            self._store_oldest(self.lanes, inputs)
+            self._store_taken(self.lanes.take(), inputs)
 
-    def _store_oldest(self, lanes: Lanes, inputs: Inputs) -> None:
-        given, answer = lanes.take()
-        inputs.confirm_computed(
-            self.method
-        )  # those of this episode are among them, because its prediction read them
+    def _store_taken(self, taken: Taken, inputs: Inputs) -> None:
+        given, answer = taken
+        inputs.confirm(self.method, given.begun)
         if answer is None:  # the call itself tells whether its logits are finite
             given = self.receive(given.episode, inputs)
             answer = self.predict(given)
@@ -248,7 +255,8 @@ class MethodRun:
             finish_work_on(query, support)
         target = inputs.target(episode, original=self.score_size == "original")
         seconds = time.monotonic() - started
-        return Given(episode, query, support, support_mask, target, seconds, self.settings.precision)
+        begun = inputs.count_begun(self.method)
+        return Given(episode, query, support, support_mask, target, seconds, self.settings.precision, begun)
 
     def predict(self, given: Given) -> tuple[NDArray[np.bool_], float]:
         """Predict an episode in this process; return the mask (H, W) and the time in seconds."""

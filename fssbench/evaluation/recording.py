@@ -35,14 +35,14 @@ class Recording(Generic[T]):
     """Recorded work of a call.
 
     Args:
-        call: reads the same memory each time, and neither waits for the device nor asks for a value.
+        call: reads the same memory each time, which lasts as long as this recording, and neither waits for the device
+            nor asks for a value.
 
     Raises:
         RuntimeError: if the call cannot be recorded.
     """
 
     def __init__(self, call: Callable[[], T]) -> None:
-        self._call = call  # the memory that it reads must last as long as the recording
         beside = torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,45 +71,53 @@ class Replays:
         self._method = method
         self._record = record
         self._precision = precision
-        self._recordings: dict[Hashable, Replayable[Work] | None] = {}
+        self._recordings: dict[Hashable, _Recorded | None] = {}
+        """By what describes the inputs; None if their recording failed."""
         self._gave_up = False
+
+    def __len__(self) -> int:
+        """Return the number of recordings that are used."""
+        return sum(each is not None for each in self._recordings.values())
 
     def launch(self, inputs: Inputs, size: Size) -> Launched | None:
         """Begin to predict an episode; None if nothing is recorded for its shape."""
-        recording = self._recordings.get(_describe(inputs, size))
-        if recording is None:
+        recorded = self._recordings.get(_describe(inputs, size))
+        if recorded is None:
             return None
         stopwatch = Stopwatch(inputs[2].device)
-        mask, sums = recording.replay()
+        mask, sums = recorded.work.replay()
         stopwatch.stop()
         return Launched(Download(mask), Download(sums), stopwatch)
 
-    def learn(self, inputs: Inputs, size: Size, mask: NDArray[np.bool_]) -> bool:
+    def learn(self, inputs: Inputs, size: Size, mask: NDArray[np.bool_]) -> None:
         """Record the prediction of an episode, if its place in memory or its shape is new.
+
+        If that fails once, nothing more is recorded, because the cause is likely to recur.
 
         Args:
             inputs: where those of later episodes will be, too.
             size: of the mask.
             mask: what the method predicted without a recording.
-
-        Returns:
-            Whether a recording was made that gives this mask.
         """
         key = _describe(inputs, size)
-        if self._gave_up or key in self._recordings:  # whatever made one fail is likely to recur
-            return False
+        if self._gave_up or key in self._recordings:
+            return
         self._recordings[key] = None
         try:
             with isolated(0):
-                recording = self._record(lambda: self._segment(inputs, size))
+                work = self._record(lambda: self._segment(inputs, size))
         except Exception as error:
-            self._give_up(f"cannot be recorded ({' '.join(str(error).split())[:200]})")
-            return False
-        if not np.array_equal(recording.replay()[0][0].cpu().numpy(), mask):
-            self._give_up("gives another mask when it is replayed")
-            return False
-        self._recordings[key] = recording
-        return True
+            if not self:  # else episodes are replayed in the places that were recorded before
+                self._warn(f"cannot be recorded ({' '.join(str(error).split())[:200]})")
+            self._gave_up = True
+            return
+        if np.array_equal(work.replay()[0][0].cpu().numpy(), mask):
+            self._recordings[key] = _Recorded(inputs, work)
+            return
+        # then the masks of other recordings are not to be trusted either
+        self._recordings.clear()
+        self._gave_up = True
+        self._warn("gives another mask when it is replayed")
 
     def _segment(self, inputs: Inputs, size: Size) -> Work:
         """Predict as `Method.segment` does, but look at no value."""
@@ -120,17 +128,21 @@ class Replays:
             sums.append(logits.sum())
             return logits
 
-        read = *self._method.read(*inputs[:2]), inputs[2]
         with computing_in(self._precision, inputs[2].device):
+            read = *self._method.read(*inputs[:2]), inputs[2]
             outputs = predict_shots(self._method, *read, size=size, seed=0, check=look)
         return decide_masks(outputs), torch.stack(sums)
 
-    def _give_up(self, why: str) -> None:
-        self._gave_up = True
-        if any(self._recordings.values()):  # episodes are replayed in the places that were recorded before
-            return
+    def _warn(self, why: str) -> None:
         name = self._method.card.name
-        warnings.warn(f"method {name!r}: its work on the device {why}; it runs call by call", stacklevel=2)
+        warnings.warn(f"method {name!r}: its work on the device {why}; it runs call by call", stacklevel=3)
+
+
+class _Recorded(NamedTuple):
+    """Recorded work, and the memory that it reads, which must last as long."""
+
+    inputs: Inputs
+    work: Replayable[Work]
 
 
 def make_replays(method: Method, device: torch.device, precision: Precision) -> Replays | None:

@@ -34,11 +34,6 @@ class Download:
         self._ended = torch.cuda.Event()
         self._ended.record()
 
-    @property
-    def is_there(self) -> bool:
-        """Whether `take` need not wait."""
-        return self._ended is None or self._ended.query()
-
     def take(self) -> Tensor:
         """Wait until the copy is there and return it."""
         if self._ended is not None:

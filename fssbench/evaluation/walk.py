@@ -16,7 +16,7 @@ from fssbench.errors import DatasetContractError, FssbenchError, PluginError, Ru
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.pace import Pace, find_slow
-from fssbench.termination import finished_before_termination
+from fssbench.termination import Terminated, finished_before_termination
 
 Watch = Callable[[str, int, int], None]
 """Called with a run's label, episodes done and episodes planned."""
@@ -44,14 +44,19 @@ def walk(
     """
     walker = _Walk(runs, episodes, inputs, watch)
     together = [run for run in runs if run.apart is None]
-    for episode in episodes:
-        active = [run for run in together if run.is_active and run.lacks(episode.index)]
-        with finished_before_termination():
-            for run in active:
-                walker.step(run, episode)
-                walker.serve(0.0)
-        if may_defer and (slow := find_slow(walker.collect_paces(active))) in active:
-            slow.deferred = True
+    try:
+        for episode in episodes:
+            active = [run for run in together if run.is_active and run.lacks(episode.index)]
+            with finished_before_termination():
+                for run in active:
+                    walker.step(run, episode)
+                    walker.serve(0.0)
+            if may_defer and (slow := find_slow(walker.collect_paces(active))) in active:
+                slow.deferred = True
+    except (Terminated, FssbenchError):
+        for run in together:
+            walker.settle(run)
+        raise
     for run in together:
         with finished_before_termination():
             walker.settle(run)

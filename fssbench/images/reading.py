@@ -155,8 +155,13 @@ def _make_constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """
     import torch
 
-    values = [255.0], MEAN, STD
-    largest, mean, deviation = (torch.tensor(each, device=device).view(-1, 1, 1) for each in values)
+    with torch.inference_mode(
+        mode=False
+    ):  # else they could not be used outside of the mode of the first call
+        largest, mean, deviation = (
+            torch.tensor(each, device=device, dtype=torch.float32).view(-1, 1, 1)
+            for each in ([255.0], MEAN, STD)
+        )
     return largest, mean, deviation
 
 

@@ -306,7 +306,7 @@ class CentrePivotConv4d(nn.Module):
     def _gather_entries(self, plane: Size) -> Tensor:
         """Gather what each support cell adds to each other: (source cells, target cells, inputs, outputs)."""
         cells = list(product(*map(range, plane)))
-        kernel = self.conv2.weight.permute(2, 3, 1, 0)
+        kernel = self.conv2.weight.permute(2, 3, 1, 0).contiguous()
         entries = [
             kernel[self.reach + source[0] - row, self.reach + source[1] - column]
             for source in cells

@@ -5,16 +5,22 @@ A recording needs a CUDA device (tests/gpu); here a stand-in calls again and kee
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from counting_backbone import Counting, feature_method
 from fake_recording import FakeRecording, replay_on_the_processor
 from null_harness import right
 
+from fssbench import termination
 from fssbench.api import Backbone, Tap
 from fssbench.contracts.prediction import decide_masks, predict_shots
-from fssbench.errors import PluginError
+from fssbench.data.location import open_dataset
+from fssbench.errors import DataError, PluginError
 from fssbench.evaluation.extraction import Extractor
+from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.lanes import LANES, Lanes
 from fssbench.evaluation.method_run import MethodRun
@@ -22,7 +28,8 @@ from fssbench.evaluation.recorded_network import RecordedNetwork, _clone_togethe
 from fssbench.evaluation.recording import Stopwatch
 from fssbench.evaluation.replays import make_replays
 from fssbench.evaluation.transfers import Download, upload
-from fssbench.runs.store import read_run
+from fssbench.runs.store import find_run_folders, read_run
+from fssbench.termination import Terminated
 
 CPU = torch.device("cpu")
 
@@ -50,7 +57,7 @@ def test_episodes_are_stored_while_later_ones_are_computed(null, monkeypatch):
     (run,) = null.run("runs", null.plan(9))
     assert run.score.episodes == 9
     # the first ones are called, and the last ones are waited for
-    assert behind == [0] * LANES + [LANES - 1] * (9 - 2 * LANES) + [2, 1, 0]
+    assert behind == [0] * LANES + [LANES] * (9 - 2 * LANES) + [2, 1, 0]
 
 
 def count_behind(behind, store):
@@ -69,7 +76,7 @@ def test_a_device_with_little_memory_computes_one_episode_at_a_time(null, monkey
     plan, behind = null.plan(6), []
     monkeypatch.setattr(MethodRun, "store", count_behind(behind, MethodRun.store))
     (run,) = null.run("runs", plan)
-    assert behind == [0] * 6
+    assert behind == [0, 1, 1, 1, 1, 0]
     assert FakeRecording.replays == 6
     assert run.score.episodes == 6
 
@@ -92,17 +99,104 @@ def test_lanes_that_cannot_be_recorded_are_given_up_without_a_word(null, monkeyp
     assert not recwarn.list
 
 
-def test_replays_in_bfloat16_give_the_counts_of_calls(null, monkeypatch):
+def test_a_second_recording_that_gives_another_mask_ends_all_replays(null, monkeypatch):
+    made = []
+
+    class WrongAtSecond(FakeRecording):
+        def replay(self):
+            made.extend([self] if self not in made else [])
+            mask, sums = super().replay()
+            return (~mask if self is made[-1] and len(made) == 2 else mask), sums
+
+    (called,) = null.run("called", null.plan(7))
+    replay_on_the_processor(monkeypatch, WrongAtSecond)
+    with pytest.warns(UserWarning, match="method 'null'.*another mask") as warned:
+        (run,) = null.run("replayed", null.plan(7))
+    assert len(warned) == 1
+    assert WrongAtSecond.replays == 2, "the comparisons alone"
+    assert count_of(run) == count_of(called)
+
+
+def test_recordings_are_gone_with_their_run(null, monkeypatch):
+    alive = []
+
+    class Constant:
+        def __init__(self, call):
+            self._result = call()
+            alive.append(weakref.ref(self))
+
+        def replay(self):
+            return self._result
+
+    replay_on_the_processor(monkeypatch, Constant)
+    gc.disable()
+    try:
+        null.run(
+            "runs", null.plan(5), null.make_broken("same", logits=lambda self, q, s, m: right(q, s, m) * 0)
+        )
+        assert len(alive) == LANES
+        assert not any(each() for each in alive)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("signalled", [False, True])
+def test_episodes_in_flight_are_stored_before_a_run_ends(null, monkeypatch, signalled):
+    replay_on_the_processor(monkeypatch)
+    read = Inputs.of
+
+    def fail_late(self, method, episode, *rest, **options):
+        if episode.index == 7 and method.card.name == "null":
+            if not signalled:
+                raise DataError("image 'x' is gone")
+            monkeypatch.setattr(termination._State, "pending", True)  # as the handler of SIGTERM does
+        return read(self, method, episode, *rest, **options)
+
+    monkeypatch.setattr(Inputs, "of", fail_late)
+    with pytest.raises(Terminated if signalled else DataError):
+        null.run("runs", null.plan(9), null.make_broken("other"), null.method())
+    stored = sorted(len(read_run(each).records) for each in find_run_folders(null.folder / "runs"))
+    assert stored == [8 if signalled else 7, 8]  # the other method had begun the eighth
+
+
+def test_refused_features_do_not_stay_in_a_cache_that_others_share(null, monkeypatch):
+    cache = FeatureCache(1 << 20)
+    dataset = open_dataset("nulldata", data=null.data)
+    plan = null.plan(3)
+    method = feature_method(null, "reader", Spoiling(), "half")
+    monkeypatch.setattr(Spoiling, "good", 0)
+    for confirmed in (False, True):
+        inputs = Inputs(dataset, 16, CPU, cache)
+        inputs._confirms_later = not confirmed
+        inputs.expect([method], plan.episodes)
+        if confirmed:
+            with pytest.raises(PluginError, match="NaN or infinite"):
+                inputs.of(method, plan[0])
+        else:
+            inputs.of(method, plan[0], confirmed=False)
+            assert cache.held
+        inputs.close()
+        assert not cache.held
+
+
+@pytest.mark.parametrize("place", ["logits", "read"])
+def test_replays_in_bfloat16_give_the_counts_of_calls(null, monkeypatch, place):
     torch.manual_seed(0)
     weights = torch.randn(2, 3, 1, 1)
 
     def logits(self, query, support, support_mask):
+        if place == "read":  # the mask says in which precision `read` was called
+            return query if query.dtype == torch.bfloat16 else -query
         return torch.nn.functional.conv2d(query, weights)
 
+    def read(self, query, support):  # as a method does that runs its backbone itself
+        return (torch.nn.functional.conv2d(query, weights) if place == "read" else query), support
+
     plan = null.plan(6)
-    (called,) = null.run("called", plan, null.make_broken("mixed", logits=logits), precision="bf16")
+    changed = {"logits": logits, "read": read}
+    (called,) = null.run("called", plan, null.make_broken("mixed", **changed), precision="bf16")
     replay_on_the_processor(monkeypatch)
-    (replayed,) = null.run("replayed", plan, null.make_broken("mixed", logits=logits), precision="bf16")
+    (replayed,) = null.run("replayed", plan, null.make_broken("mixed", **changed), precision="bf16")
     assert FakeRecording.replays == 6
     assert count_of(replayed) == count_of(called)
 
@@ -219,7 +313,7 @@ class Spoiling(Counting):
         )
 
 
-def test_features_that_are_not_finite_are_refused_again_when_they_are_confirmed_later(monkeypatch):
+def test_features_that_are_not_finite_are_refused_again_when_they_are_confirmed_later():
     extractor = Extractor(Spoiling())
     image = torch.rand(1, 3, 8, 8)
     for item in "abcd":
@@ -230,8 +324,7 @@ def test_features_that_are_not_finite_are_refused_again_when_they_are_confirmed_
     extractor.confirm()
     for item in "fg":
         extractor.begin(image, ("half",), item)
-    monkeypatch.setattr(Download, "is_there", False)
-    extractor.confirm(wait=False)
+    extractor.confirm(extractor.begun - 2)
     for _ in range(2):
         with pytest.raises(PluginError, match="image 'f': .*NaN or infinite"):
             extractor.confirm()

@@ -66,7 +66,8 @@ def test_replays_of_a_method_give_its_masks(
         called = [method.segment(*each, size=size)[0].cpu().numpy() for each in episodes]
     where = tuple(place(each) for each in episodes[0])
     replays = Replays(method, record)
-    assert replays.learn(where, size, called[0])
+    replays.learn(where, size, called[0])
+    assert len(replays) == 1
     launched = []
     for episode in episodes:
         for given, there in zip(episode, where, strict=True):
@@ -103,7 +104,8 @@ def test_values_that_are_not_finite_are_noticed(
     with isolated(0):
         called = method.segment(*episode, size=size)[0].cpu().numpy()
     replays = Replays(method, record)
-    assert replays.learn(episode, size, called)
+    replays.learn(episode, size, called)
+    assert len(replays) == 1
     for maps in episode[0].values():
         maps.fill_(torch.nan)
     launched = replays.launch(episode, size)
@@ -126,4 +128,3 @@ def test_copies_that_do_not_wait_keep_their_values(device: str) -> None:
     copy = Download(there)
     there.zero_()
     assert torch.equal(copy.take(), numbers)
-    assert copy.is_there

@@ -162,10 +162,8 @@ def evaluate_all(
         stack.enter_context(freed_memory_kept())
         stack.enter_context(exact_float32())  # of the backbones; each call of a method has its own
         device = torch.device(settings.device)
-        if (
-            device.type == "cuda"
-        ):  # events and streams are those of the present device unless another one is named
-            stack.enter_context(torch.cuda.device(device))
+        if device.type == "cuda":
+            stack.enter_context(torch.cuda.device(device))  # events are recorded on the present device
         here = [m for m in methods if settings.inspect is None and not runs_apart(m, settings)]
         inputs = Inputs(
             dataset,

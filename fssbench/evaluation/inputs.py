@@ -89,9 +89,8 @@ class Inputs:
         self._place = (dataset.card.name, str(dataset.root), dataset.variant)
         self._workers = workers
         self._replay = replay and device.type == "cuda"
-        self._confirms_later = (
-            self._replay and cache.store is None
-        )  # a store must hold nothing that is refused later
+        # a store must hold nothing that is refused later
+        self._confirms_later = self._replay and cache.store is None
         self._confirmed_later: set[Hashable] = set()
         """Keys of what was extracted before it was known to be finite."""
         self._beside = SideStream(device, wanted=replay)

@@ -23,8 +23,6 @@ LANES = 3
 """Episodes that are computed at once.  A fourth gave HSNet 6 % on an H200, for a third more memory."""
 _LEAST_FREE = 0.5
 """Share of a device's memory that must be free, after the first recording, for more than one lane."""
-
-
 Taken = tuple[Given, tuple[NDArray[np.bool_], float] | None]
 """An episode, and its mask and time, or None as from `Launched.take`."""
 

@@ -162,11 +162,8 @@ class MethodRun:
 
     def count_done(self) -> int:
         """Count the episodes that are counted, the last one included."""
-        return (
-            len(self.writer.done)
-            + (self._withheld is not None)
-            + (0 if self.lanes is None else len(self.lanes))
-        )
+        computing = 0 if self.lanes is None else len(self.lanes)
+        return len(self.writer.done) + (self._withheld is not None) + computing
 
     @property
     def _computed(self) -> int:

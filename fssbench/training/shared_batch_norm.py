@@ -71,7 +71,7 @@ def _batch_norm(
 
 
 def _sum_over_processes(part: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(part)  # type: ignore[no-untyped-call]
+    total: Tensor = _Sum.apply(part)  # type: ignore[no-untyped-call, unused-ignore]
     return total
 
 

@@ -197,7 +197,7 @@ class MethodRun:
         self.settle(inputs)
         prediction, seconds = self.predict(given)
         if self.lanes is not None:
-            self.lanes.learn(given, prediction)
+            self.lanes.learn(given, prediction, len(self._left))
         self.store(given, prediction, seconds, inputs, self.guard.check_episode)
 
     def settle(self, inputs: Inputs, taken: Taken | None = None) -> None:

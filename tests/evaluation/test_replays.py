@@ -19,6 +19,7 @@ from fssbench.api import Backbone, Tap
 from fssbench.contracts.prediction import decide_masks, predict_shots
 from fssbench.data.location import open_dataset
 from fssbench.errors import DataError, PluginError
+from fssbench.evaluation import lanes
 from fssbench.evaluation.extraction import Extractor
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
@@ -68,6 +69,23 @@ def count_behind(behind, store):
         return store(self, *args)
 
     return noting
+
+
+@pytest.mark.parametrize(("episodes", "recorded"), [(4, 0), (6, 1), (9, 2), (20, 3)])
+def test_a_lane_is_recorded_if_enough_episodes_are_left_for_it(null, monkeypatch, episodes, recorded):
+    made = []
+
+    class Counted(FakeRecording):
+        def __init__(self, call):
+            super().__init__(call)
+            made.append(self)
+
+    (called,) = null.run("called", null.plan(episodes))
+    replay_on_the_processor(monkeypatch, Counted)
+    monkeypatch.setattr(lanes, "_PAYS_FROM", (5, 8, 12))
+    (run,) = null.run("replayed", null.plan(episodes))
+    assert len(made) == recorded
+    assert count_of(run) == count_of(called)
 
 
 def test_a_device_with_little_memory_computes_one_episode_at_a_time(null, monkeypatch):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fssbench.evaluation import method_run, staging
+from fssbench.evaluation import lanes, method_run, staging
 from fssbench.evaluation.buffers import Buffers
 from fssbench.evaluation.replays import Replays
 
@@ -41,6 +41,7 @@ class FakeRecording:
 def replay_on_the_processor(monkeypatch: Any, record: Any = FakeRecording) -> None:
     """Let every method of a run replay, with inputs that stay where they are from episode to episode."""
     FakeRecording.replays = 0
+    monkeypatch.setattr(lanes, "_PAYS_FROM", (0,) * lanes.LANES)
     monkeypatch.setattr(
         method_run, "make_replays", lambda method, device, precision: Replays(method, record, precision)
     )

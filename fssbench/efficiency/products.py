@@ -1,4 +1,4 @@
-"""Rules for the FLOPs of products that torch's counter leaves out: those that are added in place, and with vectors."""
+"""Rules for the FLOPs of products that torch's counter leaves out: in place, with vectors, and attention on a CPU."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def _count_added_with_vector(added: Shape, matrix: Shape, vector: Shape, **_: ob
     return 2 * prod(matrix)
 
 
+def _count_attention(query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
+    """Count the scores (..., N, M) of queries (..., N, D) and keys (..., M, D), and their product with values."""
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
 _ATEN = torch.ops.aten
 FURTHER_PRODUCTS: dict[object, Callable[..., int]] = {
     _ATEN.addmm_: _count_with_matrix,
@@ -35,5 +40,6 @@ FURTHER_PRODUCTS: dict[object, Callable[..., int]] = {
     _ATEN.dot: _count_with_vector,
     _ATEN.addmv: _count_added_with_vector,
     _ATEN.addmv_: _count_added_with_vector,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: _count_attention,
 }
 """Rule of each product: from the shapes of its arguments to FLOPs, two per multiply-add."""

@@ -17,6 +17,7 @@ import torch
 from fssbench.methods.layers.volume import CentrePivotConv4d
 from places import BENCH_PLUGIN
 from small_backbone import register_small_backbone
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from fssbench import backbones
@@ -168,6 +169,7 @@ def test_module_that_is_given_a_parameter_is_counted():
 
 
 A, B, C = torch.zeros(4, 3, 5), torch.zeros(4, 5, 7), torch.zeros(4, 3, 7)
+ATTENTION = torch.zeros(2, 3, 6, 4), torch.zeros(2, 3, 7, 4), torch.zeros(2, 3, 7, 8)
 PRODUCTS = {
     "matrices": (lambda: A[0] @ B[0], 3 * 5 * 7),
     "matrices, added": (lambda: torch.addmm(C[0], A[0], B[0]), 3 * 5 * 7),
@@ -180,6 +182,11 @@ PRODUCTS = {
     "vector, added": (lambda: torch.addmv(C[0, :, 0], A[0], B[0, :, 0]), 3 * 5),
     "vector, added in place": (lambda: C[0, :, 0].addmv_(A[0], B[0, :, 0]), 3 * 5),
     "vectors": (lambda: A[0, 0] @ B[0, :, 0], 5),
+    "attention": (lambda: functional.scaled_dot_product_attention(*ATTENTION), 2 * 3 * 6 * 7 * (4 + 8)),
+    "attention with a mask": (
+        lambda: functional.scaled_dot_product_attention(*ATTENTION, attn_mask=torch.zeros(6, 7)),
+        2 * 3 * 6 * 7 * (4 + 8),
+    ),
 }
 
 

@@ -29,7 +29,8 @@ TOO_FEW: Final = "too few queries"
 
 MORE_QUERIES: Final = (
     f"An interval and a verdict need {LEAST_IN_CLASS} distinct queries in each class and {LEAST_FREEDOM} degrees "
-    "of freedom (one class: 21 queries; seven: 4 each). Next: `fssbench run` again with a larger --episodes"
+    "of freedom (one class: 21 queries; seven: 4 each). Next: `fssbench run` again with a larger --episodes "
+    "or, if every image has been a query, with more images"
 )
 """What a user can do about too few queries."""
 

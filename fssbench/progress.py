@@ -10,6 +10,7 @@ import html
 import importlib
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,8 @@ from fssbench.files.clean_text import escape_text
 
 EVERY = 10.0
 """Seconds between two plain lines."""
+_RECENT = 30.0
+"""Seconds whose rate is shown; the time left is what is left at this rate."""
 _REDRAW = 0.2
 """Seconds between two states of the bar of a notebook."""
 
@@ -210,17 +213,23 @@ class Progress:
         self._total = 0
         self._done_by_part: dict[str, int] = {}
         self._stored = 0
-        self._started = time.monotonic()
+        self._moments: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+        """Times in seconds, and what was done since the start until then, of the last `_RECENT` seconds."""
 
     def say(self, text: str) -> None:
         """Print a message."""
         self.display.say(text)
 
+    @property
+    def done(self) -> int:
+        """Number of episodes, checks or images that are done, those included that were stored before."""
+        return sum(self._done_by_part.values())
+
     @contextmanager
     def over(self, total: int) -> Iterator[None]:
         """Show progress over `total` episodes, checks or images."""
         self._total = total
-        self._started = time.monotonic()
+        self._moments = deque([(time.monotonic(), 0)])
         self.display.start(total)
         try:
             yield
@@ -255,9 +264,14 @@ class Progress:
         self._show("already stored")
 
     def _show(self, what: str) -> None:
-        done = sum(self._done_by_part.values())
-        rate = (done - self._stored) / max(time.monotonic() - self._started, 1e-9)
-        self.display.show(done, self._total, what, rate)
+        now, computed = time.monotonic(), self.done - self._stored
+        # what comes may be slower than what was: a slow method goes on when the others have finished
+        while len(self._moments) > 1 and self._moments[1][0] <= now - _RECENT:
+            self._moments.popleft()
+        began, before = self._moments[0]
+        if now - self._moments[-1][0] >= _RECENT / 60:
+            self._moments.append((now, computed))
+        self.display.show(self.done, self._total, what, (computed - before) / max(now - began, 1e-9))
 
 
 class StepProgress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,3 +108,21 @@ def test_stored_episodes_do_not_count_for_the_rate(notebook: list[Output]) -> No
     with shown.over(100):
         shown.skip("a stored run", 99)
     assert notebook[0].states[-1]["text/plain"].startswith("99 of 100, 0.0 per second")
+
+
+def test_the_time_left_is_that_of_the_last_half_minute(
+    notebook: list[Output], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fast method ends early, and the slow one goes on alone."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    shown = Progress()
+    with shown.over(300):
+        for done in range(1, 201):
+            clock[0] += 0.02
+            shown.advance("fast", done, "fast")
+        for done in range(1, 61):
+            clock[0] += 1.0
+            shown.advance("slow", done, "slow")
+    assert shown.done == 260
+    assert notebook[0].states[-1]["text/plain"].startswith("260 of 300, 1.0 per second, 40 s left")

@@ -271,9 +271,10 @@ def command(kind: str, files: tuple[str, ...], as_json: bool, data: str | None, 
     if kind not in KINDS:
         raise make_unknown_error("kind", kind, KINDS)
     if files and kind not in {"benchmarks", "suites"}:
+        elsewhere = f" --out {files[0]}" if kind == "runs" else ""
         raise UsageError(
             f"{files[0]} cannot be listed among {kind}: only benchmarks and suites are defined in files. "
-            f"Next: `fssbench list {kind}`"
+            f"Next: `fssbench list {kind}{elsewhere}`"
         )
     wrong = [file for file in files if not is_file_name(file)]
     if wrong:

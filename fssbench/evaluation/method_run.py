@@ -162,8 +162,7 @@ class MethodRun:
 
     def count_done(self) -> int:
         """Count the episodes that are counted, the last one included."""
-        computing = 0 if self.lanes is None else len(self.lanes)
-        return len(self.writer.done) + (self._withheld is not None) + computing
+        return len(self.writer.done) + (self._withheld is not None)
 
     @property
     def _computed(self) -> int:

@@ -106,9 +106,10 @@ class _Walk:
         self._tell(run)
 
     def settle(self, run: MethodRun) -> None:
-        """Store the episode that the device computes for a method, if there is one."""
-        if run.broken is None:
+        """Store the episodes that the device computes for a method."""
+        if run.broken is None and run.lanes:
             self._attempt(run, partial(run.settle, self._inputs))
+            self._tell(run)
 
     def repeat(self, run: MethodRun, episode: Episode) -> None:
         """Compute one episode again in this process."""

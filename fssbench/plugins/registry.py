@@ -159,7 +159,11 @@ class Registry:
                 "Next: uninstall one of them, or rename its entry point"
             )
         if name not in plugins:
-            raise make_unknown_error(self.kind, name, plugins, hint=f"Next: `fssbench list {self.kind}s`")
+            file = Path(f"{name.replace('-', '_')}.py")
+            own = f"for {file} of this folder, `--plugin {file}`; else " if file.is_file() else ""
+            raise make_unknown_error(
+                self.kind, name, plugins, hint=f"Next: {own}`fssbench list {self.kind}s`"
+            )
         return plugins[name]
 
     def get(self, name: str) -> Any:

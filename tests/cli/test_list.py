@@ -136,3 +136,9 @@ def test_methods_say_what_they_read_and_backbones_what_they_saw(tmp_path: Path) 
     assert backbones["dinov2-s"]["pretraining"] == "LVD-142M"
     assert backbones["sam-h-promptable"]["pretraining"] == "SA-1B"
     assert backbones["resnet50"]["pretraining"] == "ImageNet-1K"
+
+
+def test_a_folder_of_runs_is_an_option(tmp_path: Path) -> None:
+    result = run_command("list", "runs", tmp_path)
+    assert result.exit_code == 2
+    assert f"Next: `fssbench list runs --out {tmp_path}`" in result.stderr

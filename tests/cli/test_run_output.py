@@ -159,7 +159,7 @@ def test_interrupted_says_what_is_left(run, null, monkeypatch):
     monkeypatch.setattr("fssbench.evaluation.suite.execute", stop_after_one)
     result = run("-k", 1, "-k", 2, "--episodes", 4)
     assert result.exit_code == 130
-    assert "1 of 2 runs are complete" in result.stderr
+    assert "1 of 2 runs are complete; 4 of 8 episodes are stored" in result.stderr
     assert f"fssbench report {null.folder / 'runs'}" in result.stderr
 
 

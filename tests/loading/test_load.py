@@ -284,6 +284,15 @@ def test_wrong_options_name_field_value_and_neighbours(options: dict[str, Any], 
         toy(**options)
 
 
+def test_an_unknown_method_whose_file_is_here_is_a_plugin(monkeypatch, tmp_path) -> None:
+    (tmp_path / "my_own.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UsageError, match=r"Next: for my_own\.py of this folder, `--plugin my_own\.py`; else `fssb"
+    ):
+        METHODS.get("my-own")
+
+
 def test_unknown_methods_and_weights_have_neighbours() -> None:
     with pytest.raises(UsageError, match=r"unknown method 'hsnett'\. Did you mean hsnet"):
         load_method("hsnett")

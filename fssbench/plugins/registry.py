@@ -159,10 +159,8 @@ class Registry:
                 "Next: uninstall one of them, or rename its entry point"
             )
         if name not in plugins:
-            file = Path(f"{name.replace('-', '_')}.py")
-            own = f"for {file} of this folder, `--plugin {file}`; else " if file.is_file() else ""
             raise make_unknown_error(
-                self.kind, name, plugins, hint=f"Next: {own}`fssbench list {self.kind}s`"
+                self.kind, name, plugins, hint=f"Next: {_name_file(name)}`fssbench list {self.kind}s`"
             )
         return plugins[name]
 
@@ -203,6 +201,15 @@ class Registry:
             )
         self._scan().pop(name, None)
         self._add(name, origin, load)
+
+
+def _name_file(name: str) -> str:
+    """Name the option for a plugin file of this name in the present folder; "" if there is none."""
+    file = f"{name.replace('-', '_')}.py"
+    is_here = (
+        name.isascii() and len(name) <= 100 and Path(file).is_file()
+    )  # a longer name is an error of the system
+    return f"for {file} of this folder, `--plugin {file}`; else " if is_here else ""
 
 
 def _is_same_class(installed: Plugin, value: type) -> bool:

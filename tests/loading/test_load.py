@@ -291,6 +291,9 @@ def test_an_unknown_method_whose_file_is_here_is_a_plugin(monkeypatch, tmp_path)
         UsageError, match=r"Next: for my_own\.py of this folder, `--plugin my_own\.py`; else `fssb"
     ):
         METHODS.get("my-own")
+    for odd in ("é" * 300, "a" * 300, "../my_own", "nul\0", ""):
+        with pytest.raises(UsageError, match="Next: `fssbench list"):
+            METHODS.get(odd)
 
 
 def test_unknown_methods_and_weights_have_neighbours() -> None:

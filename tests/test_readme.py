@@ -59,11 +59,11 @@ def test_marks_in_a_comment_are_those_that_python_prints(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     exec(block.replace('data="mini"', f"data={str(mini)!r}"), {})
-    (shown,) = re.findall(r"^# (mIoU .*)$", block, flags=re.MULTILINE)
-    _, _, marks = shown.partition(" episodes ")
-    printed = capsys.readouterr().out
-    assert re.match(r"mIoU \d+\.\d, FB-IoU \d+\.\d, 4 episodes", printed)
-    assert marks in printed, "the README shows other marks than Python prints"
+    (shown,) = re.findall(r"^# (mIoU .*(?:\n# .*)*)$", block, flags=re.MULTILINE)
+    printed = capsys.readouterr().out.strip()
+    # another processor may round the figures otherwise
+    without_figures = [re.sub(r"IoU \d+\.\d", "IoU", text) for text in (shown.replace("\n#", ""), printed)]
+    assert without_figures[0] == without_figures[1], "the README shows something else than Python prints"
 
 
 @pytest.mark.slow

@@ -33,11 +33,3 @@ class Buffers:
                 else self._shared.allocate(shape, like.dtype)
             )
         return self._buffers[key]
-
-    def keep(self, name: Hashable, tensor: Tensor) -> Tensor:
-        """Return a tensor that was made for this episode; a copy in its buffer if the memory is shared or a GPU's.
-
-        A recording reads the same memory each time (`fssbench.evaluation.recording`).
-        """
-        own = self._shared is None and tensor.device.type == "cpu"
-        return tensor if own else self.get(name, tensor.shape, tensor).copy_(tensor)

@@ -19,11 +19,11 @@ from fssbench.evaluation.recording import Stopwatch
 from fssbench.evaluation.replays import Launched, Replays
 from fssbench.evaluation.side_stream import SideStream
 
-LANES = 3
-"""Episodes that are computed at once.  A fourth gave HSNet 6 % on an H200, for a third more memory."""
 _PAYS_FROM = (8, 120, 350)
 """Number of episodes left from which on each lane pays.  On an H200 a recording took 0.15 s, and with the first,
 second and third one an episode of HSNet took 20, 1.3 and 0.5 ms less."""
+LANES = len(_PAYS_FROM)
+"""Episodes that are computed at once.  A fourth gave HSNet 6 % on an H200, for a third more memory."""
 _LEAST_FREE = 0.5
 """Share of a device's memory that must be free, after the first recording, for more than one lane."""
 Taken = tuple[Given, tuple[NDArray[np.bool_], float] | None]

@@ -384,7 +384,7 @@ class MethodRun:
         query, support, mask = inputs.of(self.method, episode, buffers)
         told = episode if named is None else replace(episode, class_id=named)
         if inverted:
-            mask = 1 - mask if buffers is None else buffers.keep("mask", 1 - mask)
+            mask.copy_(1 - mask)  # where it is, because the process of the method reads it there
         given = Given(told, query, support, mask, target, 0.0, precision or self.settings.precision)
         if self.apart is None:
             return self.predict(given)[0]

@@ -152,12 +152,11 @@ def _make_constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Make the largest pixel value, the means and the standard deviations.
 
     They are tensors, because a GPU multiplies by the reciprocal of a number, which rounds otherwise than a processor.
+    Made in inference mode, as by the first call, they could not be used outside of it.
     """
     import torch
 
-    with torch.inference_mode(
-        mode=False
-    ):  # else they could not be used outside of the mode of the first call
+    with torch.inference_mode(mode=False):
         largest, mean, deviation = (
             torch.tensor(each, device=device, dtype=torch.float32).view(-1, 1, 1)
             for each in ([255.0], MEAN, STD)

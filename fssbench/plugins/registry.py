@@ -14,7 +14,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -159,8 +159,10 @@ class Registry:
                 "Next: uninstall one of them, or rename its entry point"
             )
         if name not in plugins:
+            file = _find_file(name.replace("-", "_"))
+            own = "" if file is None else f"for {file} of this folder, `--plugin {file}`; else "
             raise make_unknown_error(
-                self.kind, name, plugins, hint=f"Next: {_name_file(name)}`fssbench list {self.kind}s`"
+                self.kind, name, plugins, hint=f"Next: {own}`fssbench list {self.kind}s`"
             )
         return plugins[name]
 
@@ -201,15 +203,6 @@ class Registry:
             )
         self._scan().pop(name, None)
         self._add(name, origin, load)
-
-
-def _name_file(name: str) -> str:
-    """Name the option for a plugin file of this name in the present folder; "" if there is none."""
-    file = f"{name.replace('-', '_')}.py"
-    is_here = (
-        name.isascii() and len(name) <= 100 and Path(file).is_file()
-    )  # a longer name is an error of the system
-    return f"for {file} of this folder, `--plugin {file}`; else " if is_here else ""
 
 
 def _is_same_class(installed: Plugin, value: type) -> bool:
@@ -350,9 +343,17 @@ def _import_target(target: str | Path) -> tuple[list[ModuleType], str]:
 
 def _suggest_file(name: str) -> str:
     """Suggest a file that was probably meant."""
-    below = Path(*name.split("."))
-    paths = (below.with_suffix(".py"), below / "__init__.py")
-    return next((f". Did you mean --plugin {path}?" for path in paths if path.is_file()), "")
+    path = _find_file(name)
+    return "" if path is None else f". Did you mean --plugin {path}?"
+
+
+def _find_file(name: str) -> Path | None:
+    """Find the file of a module in the present folder, whatever the name is."""
+    with suppress(OSError, ValueError):  # a name may be too long for a file, or empty
+        below = Path(*name.split("."))
+        paths = (below.with_suffix(".py"), below / "__init__.py")
+        return next((path for path in paths if path.is_file()), None)
+    return None
 
 
 def _import_folder(folder: Path) -> list[ModuleType]:

@@ -111,17 +111,11 @@ def _multiply_at_once(
     """
     if len({maps.shape[1] for maps in query}) == 1:
         asked, others = (prepare(torch.stack([*maps], dim=1).flatten(0, 1)) for maps in (query, support))
-        products = torch.unflatten(_multiply(asked, others, None), 0, (-1, len(query)))
+        products = torch.unflatten(_multiply(asked, others, at_least), 0, (-1, len(query)))
     else:
         pairs = zip(query, support, strict=True)
-        products = torch.stack([_multiply(prepare(q), prepare(s), None) for q, s in pairs], dim=1)
-    beside = products.permute(0, 2, 3, 1)
-    if at_least is None:
-        return beside.contiguous()
-    if products.requires_grad:
-        return beside.contiguous().clamp_(min=at_least)
-    volume = torch.empty_like(beside, memory_format=torch.contiguous_format)
-    return torch.clamp(beside, min=at_least, out=volume)
+        products = torch.stack([_multiply(prepare(q), prepare(s), at_least) for q, s in pairs], dim=1)
+    return products.permute(0, 2, 3, 1).contiguous()
 
 
 def find_nonzero(maps: Sequence[Tensor]) -> Tensor:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from fssbench.evaluation import lanes, method_run, staging
-from fssbench.evaluation.buffers import Buffers
 from fssbench.evaluation.replays import Replays
 
 
@@ -46,4 +45,3 @@ def replay_on_the_processor(monkeypatch: Any, record: Any = FakeRecording) -> No
         method_run, "make_replays", lambda method, device, precision: Replays(method, record, precision)
     )
     monkeypatch.setattr(staging, "_lies_as_a_copy", lambda features: False)
-    monkeypatch.setattr(Buffers, "keep", lambda self, name, t: self.get(name, t.shape, t).copy_(t))

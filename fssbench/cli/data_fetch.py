@@ -179,8 +179,9 @@ def status(data: str | None, splits: str | None, hashes: bool, as_json: bool) ->
     """Show which data sets are there, how much of each, what is missing, and how to get it.
 
     Each population has a fingerprint: the sha256 of its list of images and classes, on which every draw of episodes
-    depends. Two people with equal fingerprints draw the same episodes. Pictures are not opened, so
-    `data verify` says whether the files are sound.
+    depends. Two people with equal fingerprints draw the same episodes. `refused` means that `run` refuses the
+    benchmark: a class has too few images, or its first pair cannot be read. No other picture is opened, so
+    `data verify` says whether all files are sound.
     """
     from fssbench.verification.data_status import collect_benchmark_states, collect_states
 

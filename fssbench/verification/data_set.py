@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fssbench.benchmarks.catalogue import Resolved, find_benchmarks_on
-from fssbench.contracts.datasets import Dataset, Finding, FindingLevel, Verification
+from fssbench.contracts.datasets import Dataset, Finding, FindingLevel, Pool, Verification
 from fssbench.contracts.episodes import Episode
 from fssbench.data.reader import Reader, judges_files
-from fssbench.episodes.sampling import count_few_items, list_pool, list_suggestions, name_fold_classes
+from fssbench.episodes.sampling import (
+    LEAST,
+    count_few_items,
+    list_pool,
+    list_suggestions,
+    name_fold_classes,
+)
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.images.judgements import DOUBTS
 from fssbench.plugins.calls import plugin_call
@@ -101,29 +107,43 @@ def _find_refusals(dataset: Dataset, report: Verification) -> Iterator[Finding]:
                     remedy or "see above",
                 )
             return
-        for fold in range(len(resolved.folds)):
-            try:
-                named = name_fold_classes(dataset, resolved, fold)
-            except DataError as error:
-                problem, _, remedy = str(error).partition(" Next: ")
+        for fold, few, problem in find_refused_folds(dataset, resolved, pool):
+            if problem:
                 yield Finding(FindingLevel.ERROR, ".", problem, "get the images of these classes")
-                continue
-            few = count_few_items(pool.of_classes(tuple(named)), named)
-            if few:
+            else:
                 counts, tests = refused.setdefault(split, ({}, []))
                 counts.update(few)
                 tests.append(f"{resolved.id} fold {fold}")
     for split, (counts, tests) in refused.items():
-        shown = ", ".join(f"{name} ({count})" for name, count in [*counts.items()][:_SHOWN])
-        more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
         yield Finding(
             FindingLevel.ERROR,
             ".",
-            f"{describe_count(len(counts), 'class', 'classes')} of split {split!r} with fewer than 2 images "
-            f"with a mask: {shown}{more}. "
+            f"{describe_count(len(counts), 'class', 'classes')} of split {split!r} with fewer than {LEAST} images "
+            f"with a mask: {name_few_classes(counts)}. "
             f"`run` refuses {', '.join(tests[:_SHOWN])}{' ...' if len(tests) > _SHOWN else ''}",
             "get the images and masks of these classes",
         )
+
+
+def find_refused_folds(
+    dataset: Dataset, resolved: Resolved, pool: Pool
+) -> Iterator[tuple[int, dict[str, int], str]]:
+    """Yield the folds of a benchmark that `run` refuses: fold, classes with too few images, or another problem."""
+    for fold in range(len(resolved.folds)):
+        try:
+            named = name_fold_classes(dataset, resolved, fold)
+        except DataError as error:
+            yield fold, {}, str(error).partition(" Next: ")[0]
+            continue
+        few = count_few_items(pool.of_classes(tuple(named)), named)
+        if few:
+            yield fold, few, ""
+
+
+def name_few_classes(counts: dict[str, int]) -> str:
+    """Name classes with their numbers of images; many are cut short."""
+    shown = ", ".join(f"{name} ({count})" for name, count in [*counts.items()][:_SHOWN])
+    return shown + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
 
 
 def _list_benchmarks_on(dataset: Dataset) -> list[Resolved]:

@@ -10,18 +10,22 @@ from typing import Any
 
 from fssbench.benchmarks.catalogue import BENCHMARKS, Resolved, find_benchmark, find_benchmarks_on
 from fssbench.contracts.datasets import Dataset, Pool
+from fssbench.contracts.episodes import Episode
 from fssbench.data.fetch import list_unfinished, read_provenance
 from fssbench.data.hash_records import digest_hashes, hash_files
 from fssbench.data.location import find_data_folder, is_miniature, open_dataset
 from fssbench.data.populations import find_pool_marks
+from fssbench.data.reader import Reader
 from fssbench.data.reference_lists import find_list_folder
-from fssbench.episodes.sampling import list_pool
+from fssbench.episodes.sampling import LEAST, list_pool
 from fssbench.errors import DataError, FssbenchError
 from fssbench.plugins.downloads import find_downloads
 from fssbench.plugins.registry import DATASETS
+from fssbench.verification.data_set import find_refused_folds, name_few_classes
 
 TRAINING = "trn"
 MISSING = "missing"
+REFUSED = "refused"
 WHOLE = "complete"
 UNLISTED = "cannot be listed"
 _SHOWN_DIGITS = 16
@@ -63,8 +67,34 @@ class DatasetState:
     """sha256 of the hashes of all files, as `data verify --record` writes it; None if it was not asked for."""
     provenance: dict[str, Any] | None = None
     """Where it came from, if `data fetch` got it."""
+    refusals: dict[str, str] = field(default_factory=dict)
+    """Why `run` refuses benchmarks on it, by their ids."""
     hints: list[str] = field(default_factory=list)
     """Next commands, each in a sentence."""
+
+    def add_unlisted(self, label: str, split: str, dataset: Dataset, error: str) -> None:
+        """Add a population that cannot be listed, with the step that helps.
+
+        `data verify` looks at tested splits alone, so it has nothing to say about images for training.
+        """
+        problem, _, following = error.partition(" Next: ")
+        problem = problem.rstrip(".")
+        self.populations.append(PopulationState(dataset.variant, split, state=UNLISTED, problem=problem))
+        if split == TRAINING:
+            problem += ". Only training needs it"
+        if not following or "`fssbench data verify" in following:
+            more = f"get more of the data set from {dataset.card.url}"
+            following = more if split == TRAINING else f"`fssbench data verify {label}`"
+        hint = f"{label} {split}: {problem}. Next: {following}"
+        if hint not in self.hints:
+            self.hints.append(hint)
+
+    def add_refusals(self, label: str, refusals: dict[str, str]) -> None:
+        """Add the benchmarks that `run` refuses, with one hint per problem."""
+        self.refusals |= refusals
+        for problem in dict.fromkeys(refusals.values()):
+            names = ", ".join(name for name, each in refusals.items() if each == problem)
+            self.hints.append(f"{names}: refused by `run`: {problem}. Next: `fssbench data verify {label}`")
 
     def as_record(self) -> dict[str, Any]:
         """Return the state as JSON."""
@@ -78,6 +108,7 @@ class DatasetState:
             "files": self.files,
             "files_fingerprint": self.files_fingerprint,
             "fetched": self.provenance,
+            "refusals": self.refusals,
             "hints": self.hints,
         }
 
@@ -142,11 +173,15 @@ def _look(name: str, data: str | None, root: Path, splits: str | None, hashes: b
     state.place = dataset.root
     for variant in cls.card.variants or (None,):
         opened = open_dataset(name, data=data, splits=splits, variant=variant)
-        state.populations += [_describe_population(opened, split) for split in _list_splits(name, variant)]
-    state.hints += [
-        f"{name} {each.split}: {each.problem}. Next: `fssbench data verify {name}`"
-        for each in {(p.split, p.problem): p for p in state.populations if p.problem}.values()
-    ]
+        label = f"{name}:{variant}" if variant else name
+        for split in _list_splits(name, variant):
+            try:
+                pool = list_pool(opened, split)
+            except FssbenchError as error:
+                state.add_unlisted(label, split, opened, str(error))
+                continue
+            state.populations.append(_describe_population(opened, split, pool))
+            state.add_refusals(label, _find_refusals(opened, split, pool))
     if not is_miniature(root) and cls.home is None:
         state.provenance = read_provenance(name, root)
         if cls.list_formats and find_list_folder(Path(splits) if splits else None, root) is None:
@@ -170,12 +205,34 @@ def _list_splits(name: str, variant: str | None) -> list[str]:
     return sorted(tested | ({TRAINING} if trains else set()))
 
 
-def _describe_population(dataset: Dataset, split: str) -> PopulationState:
-    try:
-        pool = list_pool(dataset, split)
-    except FssbenchError as error:
-        problem = str(error).partition(" Next: ")[0].rstrip(".")
-        return PopulationState(dataset.variant, split, state=UNLISTED, problem=problem)
+def _find_refusals(dataset: Dataset, split: str, pool: Pool) -> dict[str, str]:
+    """Find the benchmarks that `run` would refuse: classes with too few images, or whose first pair cannot be read."""
+    reader = Reader(dataset)
+    first = {entry.class_id: entry for entry in reversed(pool.entries)}
+    unreadable: dict[int, str] = {}
+    for class_id, entry in sorted(first.items()):
+        try:
+            reader.doubts(Episode(0, class_id, entry.item, ()))
+        except FssbenchError as error:
+            unreadable[class_id] = str(error).partition(" Next: ")[0].rstrip(".")
+    refusals: dict[str, str] = {}
+    for resolved in find_benchmarks_on(dataset.card.name, dataset.variant):
+        if resolved.benchmark.split != split:
+            continue
+        refused = [*find_refused_folds(dataset, resolved, pool)]
+        tested = {class_id for fold in resolved.folds for class_id in fold}
+        problems = [problem for class_id, problem in unreadable.items() if class_id in tested]
+        if refused:
+            few = {name: count for _, counts, _ in refused for name, count in counts.items()}
+            folds = ", ".join(str(fold) for fold, _, _ in refused)
+            lacking = f"fewer than {LEAST} images of {name_few_classes(few)}" if few else refused[0][2]
+            refusals[resolved.id] = f"fold {folds}: {lacking}"
+        elif problems:
+            refusals[resolved.id] = problems[0]
+    return refusals
+
+
+def _describe_population(dataset: Dataset, split: str, pool: Pool) -> PopulationState:
     published = pool.population
     marks = find_pool_marks(pool, {entry.class_id for entry in pool.entries})
     return PopulationState(
@@ -234,11 +291,14 @@ def _describe_benchmark(resolved: Resolved, by_name: dict[str, DatasetState]) ->
         for each in (state.populations if state else [])
         if each.split == benchmark.split and (variant is None or each.variant == variant)
     ]
+    refusal = state.refusals.get(resolved.id) if state else None
+    problem = refusal or (populations[0].problem if populations else None)
     return {
         "benchmark": resolved.id,
         "dataset": f"{benchmark.target}:{variant}" if variant else benchmark.target,
         "split": benchmark.split,
-        "ready": bool(populations) and populations[0].problem is None,
-        "state": populations[0].state if populations else MISSING,
+        "ready": bool(populations) and problem is None,
+        "state": REFUSED if refusal else populations[0].state if populations else MISSING,
+        "problem": problem,
         "fingerprint": populations[0].fingerprint if populations else None,
     }

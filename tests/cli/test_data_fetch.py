@@ -6,9 +6,11 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from fssbench.benchmarks.catalogue import BENCHMARKS
 from fssbench.cli import main
@@ -117,3 +119,45 @@ def test_status_names_what_is_missing_and_the_next_command(archive: Path, tmp_pa
 
 def test_status_without_a_folder_is_a_sentence() -> None:
     assert "no data folder was given" in run("status", check=3).stderr
+
+
+def read_status(data: Path) -> tuple[dict[str, dict[str, object]], str]:
+    """Return the benchmarks of `data status` by their ids, and what it suggests."""
+    rows = [json.loads(line) for line in run("status", "--data", data, "--json").stdout.splitlines()]
+    hints = " ".join(hint for row in rows if row["kind"] == "data set" for hint in row["hints"])
+    return {row["benchmark"]: row for row in rows if row["kind"] == "benchmark"}, hints
+
+
+def test_status_refuses_what_run_and_verify_refuse(drawn: Any, tmp_path: Path) -> None:
+    """Too few images of a class, and a mask without foreground: both are refused, and `data verify` says so."""
+    drawn.draw_suim(tmp_path, 1)
+    drawn.draw_fss(tmp_path)
+    (one, other) = sorted((tmp_path / "FSS-1000").iterdir())[:2]
+    for mask in other.glob("*.png"):
+        Image.new("L", Image.open(mask).size).save(mask)
+    benchmarks, hints = read_status(tmp_path)
+    for name, label in (("pascal5i-to-suim:suim7", "suim:suim7"), ("fss1000", "fss1000")):
+        assert (benchmarks[name]["state"], benchmarks[name]["ready"]) == ("refused", False)
+        assert f"`fssbench data verify {label}`" in hints
+        assert "not usable in this state" in run("verify", label, "--data", tmp_path, check=3).stdout
+    assert "fish and vertebrates (1)" in str(benchmarks["pascal5i-to-suim:suim7"]["problem"])
+    assert f"{other.name}/1.png" in str(benchmarks["fss1000"]["problem"])
+    assert one.name not in str(benchmarks["fss1000"]["problem"])
+    shown = run("status", "--data", tmp_path)
+    assert "pascal5i-to-suim:suim7\tsuim:suim7\trefused" in shown.stdout
+    assert f"`fssbench data verify suim:suim7 --data {tmp_path}`" in shown.stderr
+
+
+def test_status_names_no_check_that_finds_nothing(drawn: Any, tmp_path: Path) -> None:
+    """A missing folder of a variant and missing training images: `data verify` of the data set calls it sound."""
+    drawn.draw_isic(tmp_path)
+    drawn.draw_fss(tmp_path)
+    benchmarks, hints = read_status(tmp_path)
+    assert benchmarks["pascal-to-isic2018:isic1"]["ready"]
+    assert not benchmarks["pascal-to-isic2018:isic3"]["ready"]
+    assert "isic2018:isic3 test: " in hints
+    assert "`fssbench data prepare isic2018`" in hints
+    assert benchmarks["fss1000"]["ready"]
+    assert "fss1000 trn: " in hints
+    assert "Only training needs it" in hints
+    assert "data verify" not in hints

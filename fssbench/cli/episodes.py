@@ -60,6 +60,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Draw the episodes of BENCHMARK, an id or TOML file, and show, write or replay them. No image is opened."""
+    from fssbench.benchmarks.catalogue import find_benchmark
     from fssbench.episodes.replay import Outcome, compare_with_drawn
     from fssbench.episodes.sampling import plan as draw, read_plan, write_plan
     from fssbench.errors import DataError, UsageError
@@ -85,6 +86,8 @@ def command(
             seed=seed,
             episodes=episodes,
             supports=supports,
+            # on a miniature too: a run of the written plan keeps its size
+            size=find_benchmark(benchmark).benchmark.size,
         )
         if episodes is not None and episodes > plan.asked:
             click.echo(

@@ -80,7 +80,7 @@ def draw_again(stored: Plan, data: str | Path | None, splits: str | Path | None)
         seed=stored.seed,
         episodes=stored.asked,
         supports=stored.support_sets,
-        size=None if stored.size == resolved.benchmark.size else stored.size,
+        size=stored.size,
     )
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from fssbench.benchmarks.catalogue import find_benchmark
 from fssbench.contracts.arguments import check_arguments
-from fssbench.contracts.benchmarks import PROTOCOLS, Resolved, Sampler, name_stream
+from fssbench.contracts.benchmarks import PROTOCOLS, Benchmark, Resolved, Sampler, name_stream
 from fssbench.contracts.datasets import Dataset, Entry, Pool
 from fssbench.contracts.episodes import Episode, Plan, make_sets_mark
 from fssbench.contracts.limits import LARGEST_SHOT, LARGEST_SIDE, SMALLEST_SIDE
@@ -41,6 +41,8 @@ __all__ = ["PROTOCOLS", "plan", "read_plan", "write_plan"]
 
 T = TypeVar("T")
 
+MINI_SIZE = 192
+"""Input side on miniature data if none is named: what the shipped checkpoints were trained at."""
 LEAST = 2
 """Number of images that a class needs for protocol `published`: a query and one support, which may be drawn again."""
 
@@ -81,7 +83,8 @@ def plan(
         splits: folder of reference list files; with it, no data is needed to make a plan.
         seed: seed of the draws; the published one is 0.
         episodes: number of episodes, if only the first ones are wanted; the plan is then marked.
-        size: side of the square network input in pixels, instead of the benchmark's; the plan is then marked.
+        size: side of the square network input in pixels; None for that of the benchmark, or `MINI_SIZE` on miniature
+            data, as in `fssbench run`.  A plan of another size than the benchmark's is marked.
         supports: support sets per query.  With several, each episode is followed by others of its query, and `episodes`
             counts queries; the plan is then marked.
         plugins: plugin files, folders or modules to load first, such as one with the data set.
@@ -97,7 +100,7 @@ def plan(
     Example:
         >>> drawn = plan("pascal-to-chestxray", shot=5, data="mini")
         >>> len(drawn), drawn.marks
-        (600, ('miniature',))
+        (600, ('miniature', 'resized (192 px, published: 400)'))
     """
     load_plugins(plugins)
     resolved = find_benchmark(benchmark)
@@ -115,6 +118,7 @@ def plan(
         )
     record = resolved.benchmark
     root = datasets.find_data_folder_of(record.target, data)
+    side = size or choose_size(record, root)
     dataset = datasets.open_dataset(record.target, data=root, splits=splits, variant=resolved.dataset_variant)
     try:
         pool = list_pool(dataset, record.split)
@@ -141,13 +145,13 @@ def plan(
         shot=shot,
         protocol=PROTOCOLS[protocol],
         seed=seed,
-        size=size or record.size,
+        size=side,
         classes=tuple(names),
         class_names=tuple(names.values()),
         lists=pool.source,
         marks=(
             *_make_marks(dataset, root, pool, tuple(names), len(resolved.folds[fold])),
-            *((make_size_mark(resolved, size),) if size not in (None, record.size) else ()),
+            *((make_size_mark(resolved, side),) if side != record.size else ()),
         ),
         episodes=drawn,
         data=root,
@@ -191,6 +195,11 @@ def add_support_sets(base: Plan, entries: Sequence[Entry], sets: int) -> Plan:
     return replace(
         base, episodes=tuple(episodes), support_sets=sets, marks=(*base.marks, make_sets_mark(sets))
     )
+
+
+def choose_size(benchmark: Benchmark, root: Path | None) -> int:
+    """Choose the input side of a plan for which none is named: that of the benchmark, or `MINI_SIZE` on a miniature."""
+    return MINI_SIZE if datasets.is_miniature(root) else benchmark.size
 
 
 def make_size_mark(resolved: Resolved, size: int) -> Mark:

@@ -21,7 +21,7 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.methods import Method, needs_checkpoint
 from fssbench.data.location import find_data_folder, is_miniature
 from fssbench.episodes.replay import prepare_given_plan
-from fssbench.episodes.sampling import plan
+from fssbench.episodes.sampling import MINI_SIZE, plan
 from fssbench.errors import DataError, FssbenchError, LackingError, UsageError
 from fssbench.evaluation.addressed_settings import check_addresses, select_settings
 from fssbench.evaluation.batches import explain_unbatched
@@ -44,10 +44,6 @@ MINI_EPISODES = 8
 """Cap of a miniature run that names none: it is there to be seen working, not to be believed."""
 MINI_ENOUGH = 60
 """Cap with which every cross-domain miniature has enough queries for a verdict (`fssbench.evidence`)."""
-
-
-MINI_SIZE = 192
-"""Input side of a miniature run that names none: what the shipped checkpoints were trained at."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +275,7 @@ def _draw_plans(
     for place, resolved in list_places(request).items():
         _, fold, shot, seed = place
         root = _resolve_data_folder(request, resolved.benchmark.target)
-        cap, size, remarks = _choose_limits(request, root)
+        cap, remarks = _choose_cap(request, root)
         notes.extend(remarks)
         draw = partial(
             plan,
@@ -291,7 +287,7 @@ def _draw_plans(
             data=root,
             splits=request.splits,
             episodes=cap,
-            size=size,
+            size=request.size,
             supports=request.supports,
         )
         drawn = collect_error(draw)
@@ -337,10 +333,10 @@ def _resolve_data_folder(request: Request, target: str) -> Path | None:
     return root
 
 
-def _choose_limits(request: Request, root: Path | None) -> tuple[int | None, int | None, list[str]]:
-    """Return the number of episodes, the input size, and what the user should know about them."""
+def _choose_cap(request: Request, root: Path | None) -> tuple[int | None, list[str]]:
+    """Return the number of episodes, and what the user should know about the limits of a miniature."""
     if not is_miniature(root):
-        return request.episodes, request.size, []
+        return request.episodes, []
     notes = ["miniature data: figures are not benchmark figures"]
     if request.episodes is None:
         notes.append(
@@ -349,7 +345,7 @@ def _choose_limits(request: Request, root: Path | None) -> tuple[int | None, int
         )
     if request.size is None:
         notes.append(f"miniature runs see images at {MINI_SIZE} px (--size)")
-    return request.episodes or MINI_EPISODES, request.size or MINI_SIZE, notes
+    return request.episodes or MINI_EPISODES, notes
 
 
 def _read_stored_plans(request: Request, collect_error: Callable[[Callable[[], Any]], Any]) -> list[Plan]:

@@ -13,7 +13,8 @@ from fssbench.benchmarks.suites import find_suite
 from fssbench.benchmarks.toml_tables import is_file_name
 from fssbench.data.location import find_data_folder, is_miniature
 from fssbench.episodes.plan_file import read_plan
-from fssbench.evaluation.suite import MINI_EPISODES, MINI_SIZE, Request, list_places
+from fssbench.episodes.sampling import choose_size
+from fssbench.evaluation.suite import MINI_EPISODES, Request, list_places
 from fssbench.launching.record import REPORT, Task
 from fssbench.plugins.registry import METHODS
 from fssbench.runs.store import compute_shard_range
@@ -82,8 +83,8 @@ def _list_commands(request: Request) -> Iterator[tuple[str, list[str], int, int,
         yield name, ["--plan", str(file)], episodes, plan.size, plan.shot
     if request.plan_files:
         return
-    is_mini = is_miniature(find_data_folder(request.data))
-    cap = request.episodes or (MINI_EPISODES if is_mini else None)
+    root = find_data_folder(request.data)
+    cap = request.episodes or (MINI_EPISODES if is_miniature(root) else None)
     seeds = [word for seed in request.seeds for word in ("--seed", str(seed))]
     files = _map_ids_to_files(request)
     places = list_places(request)
@@ -92,7 +93,7 @@ def _list_commands(request: Request) -> Iterator[tuple[str, list[str], int, int,
             continue
         words = ["--benchmark", files.get(name, name), "--fold", str(fold), "--shot", str(shot), *seeds]
         episodes = min(resolved.benchmark.episodes, cap or resolved.benchmark.episodes)
-        size = request.size or (MINI_SIZE if is_mini else resolved.benchmark.size)
+        size = request.size or choose_size(resolved.benchmark, root)
         yield f"{name} fold {fold} {shot}-shot", words, episodes, size, shot
 
 

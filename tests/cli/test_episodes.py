@@ -55,6 +55,12 @@ def test_a_miniature_and_a_cap_are_marked(toy: Any) -> None:
     assert "miniature, capped (9 of 600 episodes)" in shown
 
 
+def test_a_written_plan_of_a_miniature_has_the_size_of_its_benchmark(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    run("pascal-to-chestxray", "--data", "mini", "--episodes", "2", "-o", file)
+    assert read_plan(file).size == 400
+
+
 def test_write_and_replay(real: Path, tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     assert f"written to {file}" in run("toy", "--data", real, "-o", file).stderr

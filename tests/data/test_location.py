@@ -198,7 +198,7 @@ def test_real_lists_never_meet_the_miniature_unless_named(cache: Path, tmp_path:
 
 def test_miniature_plans_are_marked_and_real_ones_are_not(tmp_path: Path, toy: Any) -> None:
     drawn = plan("toy", data="mini")
-    assert drawn.marks == ("miniature",)
+    assert [mark.kind for mark in drawn.marks] == ["miniature", "resized"]
     assert is_miniature(drawn.data)
     toy.miniature(tmp_path, 0)
     real = plan("toy", data=tmp_path)

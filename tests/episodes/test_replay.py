@@ -14,6 +14,7 @@ import fssbench
 from fssbench.api import Episode, Plan
 from fssbench.cli import main
 from fssbench.episodes.plan_file import write_plan
+from fssbench.episodes.replay import draw_again
 from fssbench.runs.store import read_run
 
 
@@ -48,6 +49,12 @@ def test_plan_as_it_is_drawn_here_is_the_same_measurement(run, null):
     drawn = json.loads(run("-b", "nulldata", "-k", "1", "--episodes", "6", "--size", "32").stdout)
     again = json.loads(run("--plan", stored(null)).stdout)
     assert (again["identity"], again["computed"], again["marks"]) == (drawn["identity"], 0, drawn["marks"])
+
+
+def test_a_plan_of_a_miniature_keeps_its_size(mini: Path) -> None:
+    for size in (None, 64, 400):
+        plan = fssbench.plan("pascal-to-chestxray", data=mini, episodes=2, size=size)
+        assert draw_again(plan, mini, None) == plan
 
 
 def test_marks_of_a_plan_file_are_not_believed(run, null):

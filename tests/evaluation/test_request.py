@@ -58,6 +58,19 @@ def test_python_finds_the_runs_of_the_command_complete() -> None:
     assert done[:1] == (done[0],)
 
 
+def test_a_plan_on_the_miniature_has_the_size_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (done,) = fssbench.run("panet", CHEST, **{**SMALL, "size": None})
+    plan = fssbench.plan(CHEST, data="mini", episodes=2)
+    alone = fssbench.evaluate(fssbench.load_method("panet", plan=plan), plan)
+    assert (alone.computed, alone.identity) == (0, done.identity)
+    published = fssbench.plan(CHEST, data="mini", episodes=2, size=400)
+    assert (published.size, published.sha256) == (400, plan.sha256)
+    assert "resized" not in [mark.kind for mark in published.marks]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

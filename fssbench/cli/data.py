@@ -127,8 +127,8 @@ def _start_record(record: Path) -> Callable[[Any, Verification], str]:
 
 
 def _hint_at_hashes(reports: list[tuple[str, Verification]]) -> str:
-    """Print what a check of the files cannot detect, if there are any files."""
-    label = next((label for label, report in reports if report.images), None)
+    """Say what a check of the files cannot detect, if a data set is sound."""
+    label = next((label for label, report in reports if report.images and report.ok), None)
     if label is None:
         return ""
     record = compose_next_command("data", "verify", label, "--record", f"{label.partition(':')[0]}.sha256")

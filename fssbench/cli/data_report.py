@@ -43,13 +43,14 @@ def print_report(label: str, report: Verification, limit: int | None) -> None:
     warnings = len(report.findings) - errors
     counts = f"{describe_count(report.images, 'image')}, {describe_count(report.masks, 'mask')}"
     click.echo(escape_text(f"{label}: {counts} at {report.root}"))
-    for (level, kind, remedy), findings in _group_findings(report.findings).items():
-        click.echo(
-            escape_text(f"  {level}: {kind}" + (f" ({len(findings):,} files)" if len(findings) > 1 else ""))
-        )
+    for findings in _group_findings(report.findings):
+        level, problem, remedy = findings[0].level, findings[0].problem, findings[0].remedy
+        files = describe_count(len(findings), "file")
+        same = all(finding.problem == problem for finding in findings)
+        many = f" ({files})" if len(findings) > 1 else ""
+        click.echo(escape_text(f"  {level}: {problem}{many}" if same else f"  {level}: {files}"))
         for finding in findings[:limit]:
-            detail = f": {finding.problem}" if finding.problem != kind else ""
-            click.echo(escape_text(f"    {finding.path}{detail}"))
+            click.echo(escape_text(f"    {finding.path}" + ("" if same else f": {finding.problem}")))
         if limit is not None and len(findings) > limit:
             click.echo(f"    ... and {len(findings) - limit:,} more (--all shows them)")
         click.echo(escape_text(f"    remedy: {remedy}"))
@@ -61,13 +62,10 @@ def print_report(label: str, report: Verification, limit: int | None) -> None:
     click.echo(f"  {describe_count(errors, 'error')}, {describe_count(warnings, 'warning')}: {verdict}")
 
 
-def _group_findings(findings: list[Finding]) -> dict[tuple[FindingLevel, str, str], list[Finding]]:
+def _group_findings(findings: list[Finding]) -> list[list[Finding]]:
     """Group findings that differ only in path and numbers, errors first."""
-    kinds: dict[tuple[FindingLevel, str, str], list[Finding]] = {}
+    groups: dict[tuple[FindingLevel, str, str], list[Finding]] = {}
     for finding in sorted(findings, key=lambda f: f.level):
         kind = re.sub(r"\d+", "N", finding.problem)
-        kinds.setdefault((finding.level, kind, finding.remedy), []).append(finding)
-    return {
-        (level, same[0].problem if len(same) == 1 else kind, remedy): same
-        for (level, kind, remedy), same in kinds.items()
-    }
+        groups.setdefault((finding.level, kind, finding.remedy), []).append(finding)
+    return [*groups.values()]

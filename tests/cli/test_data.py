@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from fssbench.api import Finding, Verification
 from fssbench.cli import main
@@ -38,7 +39,7 @@ def test_verify_groups_counts_and_ends_with_3(real: Path) -> None:
     for number in range(1, 8):
         (real / "toy" / "disc" / f"{number}_mask.png").unlink()
     result = run("verify", "toy", "--data", real, check=3)
-    assert "error: no mask for image N (7 files)" in result.stdout
+    assert "  error: 7 files\n" in result.stdout
     assert "disc/1.png: no mask for image 1" in result.stdout
     assert "disc/6.png" not in result.stdout
     assert "... and 2 more (--all shows them)" in result.stdout
@@ -51,6 +52,17 @@ def test_verify_a_variant_and_a_warning_is_no_failure(real: Path) -> None:
     result = run("verify", "toy:two", "--data", real)
     assert "warning: not a class of this variant" in result.stdout
     assert "0 errors, 1 warning: sound" in result.stdout
+
+
+def test_verify_prints_a_problem_of_many_files_once_and_with_its_numbers(drawn: Any, tmp_path: Path) -> None:
+    root = drawn.draw_fss(tmp_path)
+    for number in range(1, 4):
+        Image.fromarray(drawn.draw_pair(number)[1] // 255).save(root / f"class_000/{number}.png")
+    result = run("verify", "fss1000", "--data", tmp_path, check=3)
+    problem = "the highest value is 1, so the threshold 128 gives no foreground"
+    assert f"error: {problem} (3 files)\n    class_000/1.png\n" in result.stdout
+    assert result.stdout.count(problem) == 1
+    assert "while the data are good" not in result.stderr  # they are not
 
 
 def test_verify_as_json(real: Path) -> None:

@@ -127,14 +127,14 @@ def _start_record(record: Path) -> Callable[[Any, Verification], str]:
 
 
 def _hint_at_hashes(reports: list[tuple[str, Verification]]) -> str:
-    """Say what a check of the files cannot detect, if a data set is sound."""
-    label = next((label for label, report in reports if report.images and report.ok), None)
-    if label is None:
+    """Say what a check of the files cannot detect, if there are any files."""
+    label, report = next(((label, report) for label, report in reports if report.images), ("", None))
+    if report is None:
         return ""
     record = compose_next_command("data", "verify", label, "--record", f"{label.partition(':')[0]}.sha256")
     return (
         "note: a JPEG, BMP or GIF with wrong bits may still be decoded, and only recorded hashes detect this. Next, "
-        f"while the data are good: `{record}`"
+        f"{'while the data are good' if report.ok else 'once the errors are mended'}: `{record}`"
     )
 
 

@@ -62,7 +62,7 @@ def test_verify_prints_a_problem_of_many_files_once_and_with_its_numbers(drawn: 
     problem = "the highest value is 1, so the threshold 128 gives no foreground"
     assert f"error: {problem} (3 files)\n    class_000/1.png\n" in result.stdout
     assert result.stdout.count(problem) == 1
-    assert "while the data are good" not in result.stderr  # they are not
+    assert "Next, once the errors are mended: `fssbench data verify fss1000 --record" in result.stderr
 
 
 def test_verify_as_json(real: Path) -> None:

@@ -64,9 +64,10 @@ class RunOutput:
         for note in self.prepared.notes:
             self.progress.say(f"note: {note}")
         protocols = ", ".join(dict.fromkeys(task.plan.protocol for task in self.prepared.tasks))
+        sizes = " and ".join(dict.fromkeys(f"{task.plan.size}" for task in self.prepared.tasks))
         self.progress.say(
-            f"{describe_count(self._runs, 'run')}, {describe_count(self.prepared.episodes, 'episode')}, "
-            f"device {self.prepared.settings.device}, protocol {protocols}"
+            f"{describe_count(self._runs, 'run')}, {describe_count(self.prepared.episodes, 'episode')} at "
+            f"{sizes} px, device {self.prepared.settings.device}, protocol {protocols}"
         )
 
     def print_run(self, task: Task, evaluation: Evaluation) -> None:

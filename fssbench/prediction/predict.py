@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,5 +111,16 @@ def prepare(
             f"method {loaded.method.card.name!r} always gets images of {own} px, not {settings.size}. Next: omit --size"
         )
     size = own or settings.size or loaded.size
+    training = loaded.method.provenance.training
+    if own is None and settings.size is None and training is not None and training.size == size:
+        loaded = replace(loaded, notes=(*loaded.notes, _explain_size(loaded.method.card.name, size)))
     examples = read_examples(pairs, settings.make_rules(size))
     return PredictionJob(CheckedExamples(loaded, examples, size), listing, settings, request.device)
+
+
+def _explain_size(name: str, size: int) -> str:
+    """Say at which size the images are seen, and what measures the method at that size."""
+    return (
+        f"{name}: images are seen at {size} px, the size of its training (--size). `fssbench run` measures all methods "
+        f"at the size of the benchmark. Next: `fssbench run --size {size}` measures what is predicted here"
+    )

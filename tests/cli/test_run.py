@@ -67,7 +67,7 @@ def test_json_is_data_only_and_says_what_was_measured(run, null):
 def test_talk_goes_to_standard_error_and_quiet_stops_it(run):
     loud, quiet = run(*SMALL), run(*SMALL, "-q", out="other")
     assert loud.stdout == quiet.stdout
-    assert "1 run, 6 episodes, device cpu" in loud.stderr
+    assert "1 run, 6 episodes at 64 px, device cpu" in loud.stderr
     assert "Next: `fssbench report" in loud.stderr
     assert quiet.stderr == ""
     assert "6/6 episodes" in quiet.stdout

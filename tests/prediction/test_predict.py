@@ -18,6 +18,9 @@ from fssbench.errors import DataError, LockedError, UsageError
 from fssbench.prediction import job as job_module
 from fssbench.prediction.folder import PredictionFolder
 from fssbench.prediction.image_files import ENDINGS
+from fssbench.prediction.method_choice import MethodRequest
+from fssbench.prediction.predict import prepare
+from fssbench.prediction.request import PredictSettings
 from fssbench.prediction.table import make_failed_row, write_csv
 
 
@@ -366,6 +369,15 @@ def test_shipped_weights_work_at_once_with_their_marks(predict, user):
     assert stored["settings"]["size"] == 192
     assert stored["settings"]["backbone"] == "efficientnet-lite0"
     assert "part-trained" in (user / "out/contact-sheet.html").read_text()
+
+
+@pytest.mark.parametrize(("size", "named"), [(None, True), (96, False), (192, False)])
+def test_the_size_of_the_training_is_named_unless_a_size_is_given(size, named, user):
+    request = MethodRequest("pmnet")
+    settings = PredictSettings(out=user / "out", size=size)
+    pairs = [(user / "example.png", user / "mask.png")]
+    job = prepare(request, pairs, [user / "photos"], settings)
+    assert any("192 px" in note and "run --size 192" in note for note in job.ready.loaded.notes) == named
 
 
 def test_unknown_argument_is_refused_with_similar_names(predict):

@@ -62,7 +62,8 @@ MARK_MEANINGS = {
     "more information": "the method reads more than supports and one query",
     "doubtful": "some masks may be wrong, such as masks that are foreground everywhere",
     "as-published": "masks have faults as released, or objects vanish at the published size; counted as published",
-    "part-trained": "the checkpoint was trained on a part of the source data set, so it is not the published model",
+    "part-trained": "the weights were trained on fewer or other images than those of the published model, "
+    "so the figures do not show how good that model is",
     "other source": "the checkpoint was trained on another data set than the source of the benchmark",
     "other episodes": "the episodes come from a plan file, and the protocol draws others",
     "other lists": "the lists of images differ from the reference lists, so the episodes differ",

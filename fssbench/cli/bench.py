@@ -24,9 +24,11 @@ from fssbench.cli.options import (
 )
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.errors import FssbenchError
+from fssbench.plural import describe_count
 
 if TYPE_CHECKING:
     from fssbench.contracts.efficiency import Efficiency, Timing
+    from fssbench.efficiency.loops import LoopComparison
     from fssbench.efficiency.measure import BenchRequest
 
 _COLUMNS = (
@@ -131,19 +133,18 @@ def command(
     """Measure parameters, FLOPs, time and peak memory of methods, each in a separate process."""
     from fssbench.efficiency.measure import BenchRequest, measure_in_subprocess
     from fssbench.efficiency.store import save
-    from fssbench.efficiency.timing import NEXT
     from fssbench.plugins.registry import METHODS
 
     for name in methods:  # refuse a misspelt name before measuring the others, which takes minutes
         METHODS.get(name)
+    requests = [
+        BenchRequest(method=name, shot=shot, device=device, plugins=plugins, **rest)
+        for name in dict.fromkeys(methods)
+        for shot in dict.fromkeys(shots or (1, 5))
+    ]
     if plain:
         from fssbench.data.location import find_data_folder
 
-        requests = [
-            BenchRequest(method=name, shot=shot, device=device, plugins=plugins, **rest)
-            for name in dict.fromkeys(methods)
-            for shot in dict.fromkeys(shots or (1, 5))
-        ]
         place = {
             "name": benchmark,
             "fold": fold,
@@ -155,11 +156,10 @@ def command(
         return
     measured: list[Efficiency] = []
     broken: list[FssbenchError] = []
-    for name in dict.fromkeys(methods):
-        for shot in dict.fromkeys(shots or (1, 5)):
-            click.echo(f"measuring {to_one_line(name)}, {shot}-shot, on {device}", err=True)
+    try:
+        for request in requests:
+            click.echo(f"measuring {to_one_line(request.method)}, {request.shot}-shot, on {device}", err=True)
             try:
-                request = BenchRequest(method=name, shot=shot, device=device, plugins=plugins, **rest)
                 each = measure_in_subprocess(request)
                 path = save(each, out)
             except FssbenchError as error:
@@ -169,21 +169,35 @@ def command(
             measured.append(each)
             if as_json:
                 emit_json([{"written": path, "flops": each.flops, **each.model_dump()}])
-    if measured and not as_json:
+    finally:  # also after Ctrl-C and SIGTERM
+        _print_measured(measured, out, as_json=as_json)
+        _report_remaining(len(requests) - len(measured) - len(broken), len(requests), "measurement")
+    if broken:
+        raise type(broken[0])(f"{len(broken)} of {len(requests)} measurements failed; the errors are above")
+
+
+def _print_measured(measured: list[Efficiency], out: Path, *, as_json: bool) -> None:
+    """Print the table of the measurements, which of them are unstable, and where they are."""
+    from fssbench.efficiency.timing import NEXT
+
+    if not measured:
+        return
+    if not as_json:
         print_table(_COLUMNS, [_format_row(each) for each in measured])
     for each in measured:
         for reason in each.unstable:
             click.echo(f"unstable: {to_one_line(each.label)}, {each.shot}-shot: {reason}", err=True)
     if any(each.unstable for each in measured):
         click.echo(f"Next: {NEXT}", err=True)
-    if measured:
-        click.echo(
-            f"The measurements are stored in {out}. Next: `{compose_next_command('report', out)}`", err=True
-        )
-    if broken:
-        raise type(broken[0])(
-            f"{len(broken)} of {len(broken) + len(measured)} measurements failed; the errors are above"
-        )
+    click.echo(
+        f"The measurements are stored in {out}. Next: `{compose_next_command('report', out)}`", err=True
+    )
+
+
+def _report_remaining(left: int, count: int, what: str) -> None:
+    """Say how many measurements an interrupted command has not made."""
+    if left:
+        click.echo(f"not made: {left} of {describe_count(count, what)}", err=True)
 
 
 def _compare_with_plain(
@@ -197,43 +211,50 @@ def _compare_with_plain(
     from fssbench.episodes.sampling import plan
     from fssbench.evaluation.settings import Settings
 
-    rows = []
-    for request in requests:
-        click.echo(
-            f"comparing {to_one_line(request.method)}, {request.shot}-shot, on {request.device}", err=True
-        )
-        method = load_for_measuring(request)
-        name, given = place["name"], {key: value for key, value in place.items() if key != "name"}
-        drawn = plan(name, shot=request.shot, size=request.size or method.card.size, **given)
-        each = compare_loops(method, drawn, Settings(device=request.device, cache_mb=cache_mb))
-        click.echo(
-            f"{each.ratio:.2f} times as fast as plain, {each.times_floor:.2f} times the floor", err=True
-        )
-        if as_json:
-            more = {"ratio": each.ratio, "cpu_ratio": each.cpu_ratio, "times_floor": each.times_floor}
-            emit_json([{**asdict(each), **more}])
-            continue
-        rows.append(
-            (
-                each.method,
-                each.shot,
-                each.size,
-                f"{each.episodes} / {each.images}",
-                f"{each.plain_seconds:.3f}",
-                f"{each.harness_seconds:.3f}",
-                f"{each.ratio:.2f}",
-                f"{each.cpu_ratio:.2f}",
-                "-" if each.plain_memory_mb is None else f"{each.plain_memory_mb:.0f}",
-                "-" if each.harness_memory_mb is None else f"{each.harness_memory_mb:.0f}",
-                f"{each.floor_seconds:.3f}",
-                f"{each.times_floor:.2f}",
-                f"{each.different_pixels} of {each.pixels}",
-                f"{each.peak / 1e9:.0f}",
-                "-" if each.others is None else f"{each.others:.1f}",
+    rows: list[tuple[object, ...]] = []
+    compared = 0
+    try:
+        for request in requests:
+            click.echo(
+                f"comparing {to_one_line(request.method)}, {request.shot}-shot, on {request.device}", err=True
             )
-        )
-    if rows:
-        print_table(_PLAIN_COLUMNS, rows)
+            method = load_for_measuring(request)
+            name, given = place["name"], {key: value for key, value in place.items() if key != "name"}
+            drawn = plan(name, shot=request.shot, size=request.size or method.card.size, **given)
+            each = compare_loops(method, drawn, Settings(device=request.device, cache_mb=cache_mb))
+            click.echo(
+                f"{each.ratio:.2f} times as fast as plain, {each.times_floor:.2f} times the floor", err=True
+            )
+            compared += 1
+            if as_json:
+                more = {"ratio": each.ratio, "cpu_ratio": each.cpu_ratio, "times_floor": each.times_floor}
+                emit_json([{**asdict(each), **more}])
+                continue
+            rows.append(_format_plain_row(each))
+    finally:  # also after Ctrl-C and SIGTERM
+        if rows:
+            print_table(_PLAIN_COLUMNS, rows)
+        _report_remaining(len(requests) - compared, len(requests), "comparison")
+
+
+def _format_plain_row(each: LoopComparison) -> tuple[object, ...]:
+    return (
+        each.method,
+        each.shot,
+        each.size,
+        f"{each.episodes} / {each.images}",
+        f"{each.plain_seconds:.3f}",
+        f"{each.harness_seconds:.3f}",
+        f"{each.ratio:.2f}",
+        f"{each.cpu_ratio:.2f}",
+        "-" if each.plain_memory_mb is None else f"{each.plain_memory_mb:.0f}",
+        "-" if each.harness_memory_mb is None else f"{each.harness_memory_mb:.0f}",
+        f"{each.floor_seconds:.3f}",
+        f"{each.times_floor:.2f}",
+        f"{each.different_pixels} of {each.pixels}",
+        f"{each.peak / 1e9:.0f}",
+        "-" if each.others is None else f"{each.others:.1f}",
+    )
 
 
 def _format_row(each: Efficiency) -> tuple[object, ...]:

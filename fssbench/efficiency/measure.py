@@ -80,9 +80,15 @@ def measure_in_subprocess(request: BenchRequest) -> Efficiency:
         DataError: if the process ended without a result, for example because memory ran out.
     """
     spawn = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     try:
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            return pool.submit(measure, request).result()
+            try:
+                return pool.submit(measure, request).result()
+            except KeyboardInterrupt:  # SIGTERM reaches this process alone, and the pool waits for the other
+                for child in set(multiprocessing.active_children()) - others:
+                    child.terminate()
+                raise
     except BrokenProcessPool:
         raise DataError(
             f"the measurement of {request.method} ({request.shot}-shot) ended without a result. "

@@ -11,9 +11,10 @@ from places import BENCH_PLUGIN
 from small_backbone import register_small_backbone
 
 from fssbench.cli import main
-from fssbench.efficiency import measure
+from fssbench.efficiency import loops, measure
 from fssbench.efficiency.loops import PLAIN_EPISODES, PRODUCT_SIDES
 from fssbench.efficiency.store import read_all
+from fssbench.termination import Terminated
 
 PLUGIN = BENCH_PLUGIN
 
@@ -96,6 +97,39 @@ def test_one_that_fails_stops_no_other(asked, tmp_path):
     assert "not today" in answer.stderr
     assert "1 of 2 measurements failed" in answer.stderr
     assert len(read_all([tmp_path])[0]) == 1
+
+
+@pytest.mark.parametrize(("signal", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_what_was_measured_is_printed_when_it_is_interrupted(monkeypatch, tmp_path, signal, code):
+    def interrupted_at_five_shot(wanted):
+        if wanted.shot == 5:
+            raise signal
+        return measure.measure(replace(wanted, size=32))
+
+    monkeypatch.setattr(measure, "measure_in_subprocess", interrupted_at_five_shot)
+    answer = invoke(tmp_path, "-m", "one-convolution", "-m", "linear")
+    assert answer.exit_code == code
+    header, row = [line.split("\t") for line in answer.stdout.splitlines()]
+    assert row[header.index("method")] == "one-convolution"
+    assert "not made: 3 of 4 measurements" in answer.stderr
+    assert f"Next: `fssbench report {tmp_path}" in answer.stderr
+
+
+def test_comparisons_with_plain_are_printed_when_it_is_interrupted(monkeypatch, tmp_path, null):
+    compare = loops.compare_loops
+
+    def interrupted_at_three_shot(method, drawn, settings):
+        if drawn.shot == 3:
+            raise KeyboardInterrupt
+        return compare(method, drawn, settings)
+
+    monkeypatch.setattr(loops, "compare_loops", interrupted_at_three_shot)
+    monkeypatch.setitem(PRODUCT_SIDES, "cpu", 96)
+    given = ("-m", "one-convolution", "-b", "nulldata", "--data", null.data, "-k", 1, "-k", 3, "--size", 32)
+    answer = invoke(tmp_path, *given, "--plain", "--episodes", 6)
+    assert answer.exit_code == 130
+    assert len(answer.stdout.splitlines()) == 2
+    assert "not made: 1 of 2 comparisons" in answer.stderr
 
 
 def test_unknown_names_are_told_before_anything_is_measured(asked, tmp_path):

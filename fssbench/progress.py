@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fssbench.files.clean_text import escape_text
+from fssbench.plural import describe_count
 
 EVERY = 10.0
 """Seconds between two plain lines."""
@@ -240,15 +241,32 @@ class Progress:
         """Make the callback for the runs of one task, which has a `plan`."""
         return self.watch_plan(task.plan)
 
+    def resume(self, task: Any) -> Callable[[str, int, int], None]:
+        """Make the callback for what is stored of the runs of one task, which has a `plan`."""
+        return self.resume_plan(task.plan)
+
+    def resume_plan(self, plan: Any) -> Callable[[str, int, int], None]:
+        """Make the callback for what is stored of the runs of one plan, which says it."""
+
+        def note(label: str, stored: int, planned: int) -> None:
+            part = _name_part(plan, label)
+            if part not in self._done_by_part:  # otherwise this process stored it, before it put the run off
+                self._done_by_part[part] = stored
+                self._stored += stored
+                self.say(
+                    f"{part}: {stored} of {describe_count(planned, 'episode is', 'episodes are')} already stored"
+                )
+
+        return note
+
     def watch_plan(self, plan: Any) -> Callable[[str, int, int], None]:
         """Make the callback for the runs of one plan."""
-        place = f"{plan.benchmark} f{plan.fold} {plan.shot}-shot"
 
         def step(label: str, done: int, planned: int) -> None:
-            key = f"{place} {label} s{plan.seed}"
-            if key not in self._done_by_part:
+            part = _name_part(plan, label)
+            if part not in self._done_by_part:
                 self._stored += done - 1  # stored before this process started
-            self.advance(key, done, f"{place} {label} {done}/{planned}")
+            self.advance(part, done, f"{part} {done}/{planned}")
 
         return step
 
@@ -272,6 +290,12 @@ class Progress:
         if now - self._moments[-1][0] >= _RECENT / 60:
             self._moments.append((now, computed))
         self.display.show(self.done, self._total, what, (computed - before) / max(now - began, 1e-9))
+
+
+def _name_part(plan: Any, label: str) -> str:
+    """Name the run of a method on a plan."""
+    seed = f" seed {plan.seed}" if plan.seed else ""
+    return f"{plan.benchmark} f{plan.fold} {plan.shot}-shot{seed} {label}"
 
 
 class StepProgress:

@@ -240,7 +240,7 @@ def command(
     started, broken = time.monotonic(), []
     try:
         with progress.over(prepared.episodes):
-            for task, done, failed in execute(prepared, watch=progress.watch):
+            for task, done, failed in execute(prepared, watch=progress.watch, resumed=progress.resume):
                 for evaluation in done:
                     output.print_run(task, evaluation)
                 broken.extend(failed)

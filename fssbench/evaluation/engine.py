@@ -122,7 +122,8 @@ def evaluate(
             step(label, done, planned)
 
     with shown.over(len(select_part(plan, settings))):
-        done, failed = evaluate_all([method], plan, settings, watch=tell)
+        resumed = shown.resume_plan(plan) if progress else None
+        done, failed = evaluate_all([method], plan, settings, watch=tell, resumed=resumed)
     if failed:
         raise failed[0][1]
     return done[0]
@@ -136,6 +137,7 @@ def evaluate_all(
     cache: FeatureCache | None = None,
     watch: Watch | None = None,
     defer: Callable[[Method], None] | None = None,
+    resumed: Watch | None = None,
 ) -> tuple[list[Evaluation], list[tuple[Method, FssbenchError]]]:
     """Evaluate several methods on one plan in lockstep.
 
@@ -149,6 +151,7 @@ def evaluate_all(
         watch: called after each episode of each method.
         defer: called with each method that stopped because the others would wait for it (`fssbench.evaluation.pace`);
             another call for it goes on where it stopped.  By default none stops.
+        resumed: called before the first episode for each run of which only a part is stored.
 
     Returns:
         What was evaluated, and the methods that broke with their error.
@@ -184,6 +187,8 @@ def evaluate_all(
             stack.enter_context(run)
         for run in runs:
             files.write_prefixes(run.path)
+            if resumed is not None and 0 < run.count_done() < run.planned:
+                resumed(run.label, run.count_done(), run.planned)
         failed += walk(
             runs, _order_episodes(runs, plan, settings, inputs), inputs, watch, may_defer=defer is not None
         )

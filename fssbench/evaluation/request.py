@@ -127,7 +127,7 @@ def run(
     broken: list[FssbenchError] = []
     try:
         with shown.over(prepared.episodes):
-            for _, evaluations, failed in execute(prepared, watch=shown.watch):
+            for _, evaluations, failed in execute(prepared, watch=shown.watch, resumed=shown.resume):
                 for evaluation in evaluations:
                     if not evaluation.computed:
                         shown.skip(str(evaluation.path), evaluation.score.episodes)

@@ -217,7 +217,10 @@ def _was_edited_since_training(method: Method) -> bool:
 
 
 def execute(
-    prepared: CheckedRequest, *, watch: Callable[[Task], Watch] | None = None
+    prepared: CheckedRequest,
+    *,
+    watch: Callable[[Task], Watch] | None = None,
+    resumed: Callable[[Task], Watch] | None = None,
 ) -> Iterator[tuple[Task, list[Evaluation], list[tuple[Method, FssbenchError]]]]:
     """Run every task, in order, with one feature cache for all.
 
@@ -232,10 +235,10 @@ def execute(
     """Tasks of the methods that run alone, by the name of the method."""
 
     def run(task: Task, defer: Callable[[Method], None] | None) -> Any:
-        step = watch(task) if watch else None
+        step, note = (each(task) if each else None for each in (watch, resumed))
         try:
             results = evaluate_all(
-                task.methods, task.plan, prepared.settings, cache=cache, watch=step, defer=defer
+                task.methods, task.plan, prepared.settings, cache=cache, watch=step, defer=defer, resumed=note
             )
         except FssbenchError as error:
             ended = _name_task(error, task) if len(prepared.tasks) > 1 else error

@@ -163,6 +163,25 @@ def test_interrupted_says_what_is_left(run, null, monkeypatch):
     assert f"fssbench report {null.folder / 'runs'}" in result.stderr
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_resumed_run_begins_with_what_is_stored(run, null, monkeypatch, as_json):
+    def stop_at_two(label, done, planned):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fssbench.progress.Progress.watch", lambda self, task: stop_at_two)
+        first = run("-k", 1, "--episodes", 4)
+    assert first.exit_code == 130
+    assert "already stored" not in first.stderr
+    again = run("-k", 1, "--episodes", 4, *(["--json"] if as_json else []))
+    lines = again.stderr.splitlines()
+    told = lines.index("nulldata f0 1-shot null: 2 of 4 episodes are already stored")
+    assert "1 run, 4 episodes at" in lines[told - 1]
+    assert "already stored" not in again.stdout
+    assert len(again.stdout.splitlines()) == 1 or not as_json
+
+
 # --- the table ----------------------------------------------------------------------------------
 
 

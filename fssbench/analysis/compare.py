@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from fssbench.analysis.comparisons import (
     list_refusals,
     rank_methods,
 )
-from fssbench.analysis.matching import Refusal
+from fssbench.analysis.matching import LeftOut, Refusal, list_left_out
 from fssbench.analysis.row_names import full_name, name_pair
 from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.results import Cell, Results
@@ -52,6 +52,8 @@ class Comparison:
     """Pairs that cannot be compared, with the reason."""
     equal: tuple[Equality, ...] = ()
     """Folders that hold the same measurement, if folders were compared."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Results that are in no pair, with the reason."""
 
     @cached_property
     def table(self) -> DataFrame:
@@ -97,6 +99,7 @@ class Comparison:
             for p in self.pairs
         ]
         notes = [explain_refusal(refusal) for refusal in self.refused] + [each.text for each in self.equal]
+        notes += explain_left_out(self.left_out)
         if self.pairs:
             notes.append(
                 "A win or loss means that A is significantly better or worse: Holm's p is at most 5 %"
@@ -156,7 +159,7 @@ def compare(
 
     Returns:
         The comparison; `.table` is a pandas table, and a notebook shows the pairs with their marks.  What cannot be
-        compared is a warning and is in `.refused`.
+        compared is a warning and is in `.refused`, or in `.left_out` if the method is in other pairs.
 
     Raises:
         UsageError: for an unknown method, or if nothing can be compared.
@@ -175,8 +178,8 @@ def compare(
     comparison = compare_methods(
         tuple(map(str, methods)), folders, shared=shared, resamples=resamples, seed=seed, tell=_warn
     )
-    for refusal in comparison.refused:
-        warnings.warn(explain_refusal(refusal), stacklevel=3)
+    for text in (*map(explain_refusal, comparison.refused), *explain_left_out(comparison.left_out)):
+        warnings.warn(text, stacklevel=3)
     if comparison.refused and not comparison.pairs and not comparison.equal:
         raise UsageError(" ".join(map(explain_refusal, comparison.refused[:5])))
     return comparison
@@ -191,6 +194,19 @@ def explain_refusal(refusal: Refusal) -> str:
     where = f"{refusal.methods[0]} and {refusal.methods[1]} on {refusal.benchmark}, {refusal.shot}-shot"
     remedy = " Next: shared=True compares the episodes they share" if refusal.shareable else ""
     return f"{where} cannot be compared: {refusal.reason}.{remedy}"
+
+
+def explain_left_out(left_out: Iterable[LeftOut]) -> list[str]:
+    """Say which results are in no pair, why, and which option chooses; results of one name and reason share a line."""
+    places: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for each in left_out:
+        key = (each.name, each.reason, each.options)
+        places.setdefault(key, []).append(f"{each.cell.benchmark} {each.cell.shot}-shot")
+    return [
+        f"{name} on {', '.join(where)} is in no pair: {reason}. Next: `fssbench run` of another method "
+        + (f"with the same {' and '.join(options)}" if options else "there")
+        for (name, reason, options), where in places.items()
+    ]
 
 
 def compare_methods(
@@ -234,17 +250,20 @@ def compare_methods(
             for run in list(cell.folds.values())[:1]
         )
         raise UsageError(
-            f"no two runs of {', '.join(map(repr, labels))} are on the same episodes, so there is nothing to compare. "
-            f"They are {'; '.join(columns) or 'none'}. Next: `fssbench list runs`"
+            f"no two runs of {', '.join(map(repr, labels))} have equal episodes and sizes, so there is "
+            f"nothing to compare. They are {'; '.join(columns) or 'none'}. Next: `fssbench list runs`"
         )
+    spreads = estimate_seed_spread(results, resamples=resamples) if pairs else ()
+    shown = [*((pair.a, pair.b) for pair in pairs), *(spread.cells for spread in spreads)]
     return Comparison(
         results,
         pairs,
         count_outcomes(pairs),
         rank_methods(results) if pairs else None,
-        estimate_seed_spread(results, resamples=resamples) if pairs else (),
+        spreads,
         refused,
         equal,
+        list_left_out(results.cells, shown, refused),
     )
 
 

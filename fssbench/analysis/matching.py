@@ -15,8 +15,8 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from fssbench.analysis.row_keys import COLUMN, Key, column_key, first_run
-from fssbench.analysis.row_names import full_name, with_names
+from fssbench.analysis.row_keys import COLUMN, COLUMN_OPTIONS, Key, column_key, first_run
+from fssbench.analysis.row_names import full_name, setting_name, with_names
 from fssbench.contracts.results import Cell, Results, RunResult
 from fssbench.errors import UsageError
 from fssbench.plural import describe_count
@@ -49,8 +49,23 @@ class Refusal:
     """Whether they can be compared on the episodes they share."""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A cell that is in no pair, although its method may be in pairs of other columns."""
+
+    cell: Cell
+    name: str
+    """Name of the cell, with what tells it apart from others of its benchmark and shot."""
+    reason: str
+    """Why no other cell can be compared with it."""
+    options: tuple[str, ...]
+    """Options of `fssbench run` that chose the difference; empty if no other method was measured there."""
+
+
 _OF_ITS_OWN = -1
 """Number of a cell that is compared with each other one in all respects."""
+_REASONS = 3
+"""Reasons that a refusal names of two methods that were measured several times."""
 _SHAREABLE = {"seed", "protocol", "cap", "support sets"}
 """Parts of a column that affect only which episodes are drawn."""
 
@@ -169,18 +184,71 @@ def _list_common(cell: Cell) -> Iterator[object]:
 def _match_other_columns(
     mine: list[Cell], others: list[Cell], methods: tuple[str, str], shared: bool
 ) -> Iterator[Match | Refusal]:
-    """Match two methods that share no column on their common episodes, or give one refusal."""
+    """Match two methods that share no column on their common episodes, or give one refusal with all reasons."""
     tried = [_match(a, b, methods, shared) for a, b in product(mine, others)]
-    yield from [m for m in tried if isinstance(m, Match)] or tried[:1]
+    matches = [m for m in tried if isinstance(m, Match)]
+    if matches:
+        yield from matches
+        return
+    refusals = [r for r in tried if isinstance(r, Refusal)]
+    reasons = list(dict.fromkeys(r.reason for r in refusals))
+    more = f"; and {len(reasons) - _REASONS} more" if len(reasons) > _REASONS else ""
+    shareable = any(r.shareable for r in refusals)
+    yield replace(refusals[0], reason=", or ".join(reasons[:_REASONS]) + more, shareable=shareable)
+
+
+def list_left_out(
+    cells: Sequence[Cell], shown: Iterable[Sequence[Cell]], refused: Iterable[Refusal]
+) -> tuple[LeftOut, ...]:
+    """List the cells that no comparison shows and no refusal explains.
+
+    A method that was measured at two sizes, for example, is compared at the size of the other method alone.
+    A refusal explains the cells of its column.  It explains the method in all columns if nothing shows the method.
+
+    Args:
+        cells: all cells, with their names.
+        shown: the cells of each pair, and of each spread between seeds.
+        refused: the pairs that could not be compared.
+    """
+    known = {id(cell): (cell.benchmark, cell.shot, cell.name) for group in shown for cell in group}
+    explained = {(r.benchmark, r.shot, name) for r in refused for name in r.methods} - set(known.values())
+    alone = [cells[members[0]] for members in group_columns(cells).values() if len(members) == 1]
+    lonely = [
+        cell
+        for cell in alone
+        if id(cell) not in known and (cell.benchmark, cell.shot, cell.name) not in explained
+    ]
+    return tuple(_explain_left_out(cell, cells) for cell in lonely)
+
+
+def _explain_left_out(cell: Cell, cells: Sequence[Cell]) -> LeftOut:
+    """Compare a cell with the other methods of its benchmark and shot, and say how the most similar one differs."""
+    others = [
+        other
+        for other in cells
+        if (other.benchmark, other.shot) == (cell.benchmark, cell.shot) and other.name != cell.name
+    ]
+    if not others:
+        return LeftOut(cell, setting_name(cell), "it is the only one of these methods there", ())
+    nearest = min(others, key=lambda other: len(_list_differing_parts(cell, other)))
+    parts = _list_differing_parts(cell, nearest)
+    reason = f"{_describe_parts(parts)} of {full_name(nearest)}"
+    return LeftOut(cell, setting_name(cell), reason, tuple(COLUMN_OPTIONS[name] for name, _, _ in parts))
+
+
+def _list_differing_parts(a: Cell, b: Cell) -> list[tuple[str, str, str]]:
+    """List the parts in which the columns of two cells differ: name, and the values of both."""
+    keys = zip(COLUMN, column_key(first_run(a)), column_key(first_run(b)), strict=True)
+    return [(name, x, y) for name, x, y in keys if x != y]
+
+
+def _describe_parts(parts: Iterable[tuple[str, str, str]]) -> str:
+    return "; ".join(f"{name} {x or 'none'} against {y or 'none'}" for name, x, y in parts)
 
 
 def _match(a: Cell, b: Cell, methods: tuple[str, str], shared: bool) -> Match | Refusal:
-    parts = [
-        (name, x, y)
-        for name, x, y in zip(COLUMN, column_key(first_run(a)), column_key(first_run(b)), strict=True)
-        if x != y
-    ]
-    reason = "; ".join(f"{name} {x or 'none'} against {y or 'none'}" for name, x, y in parts) or differs(a, b)
+    parts = _list_differing_parts(a, b)
+    reason = _describe_parts(parts) or differs(a, b)
     if not reason:
         return Match(a, b, methods, match_common_episodes(a, b).runs)
     broken = not {name for name, _, _ in parts} <= _SHAREABLE or bool(_describe_difference(a, b))

@@ -51,6 +51,18 @@ COLUMN = (
     "batch",
 )
 """Names of the parts of a column's key."""
+COLUMN_OPTIONS = {
+    "seed": "--seed",
+    "protocol": "--protocol",
+    "score size": "--score-size",
+    "data set variant": "--benchmark",
+    "cap": "--episodes",
+    "input size": "--size",
+    "support sets": "--supports",
+    "precision": "--precision",
+    "batch": "--batch",
+}
+"""Options of `fssbench run` that choose the parts in which columns of one benchmark and shot can differ."""
 
 
 def method_key(run: RunResult) -> Key:

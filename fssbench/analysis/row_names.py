@@ -83,6 +83,11 @@ def full_name(cell: Cell) -> str:
     return _join_parts(cell.name or cell.label, cell.variant)
 
 
+def setting_name(cell: Cell) -> str:
+    """Return the name of a row among all rows of its benchmark and shot."""
+    return _join_parts(full_name(cell), cell.setting)
+
+
 def name_pair(pair: _Pair) -> tuple[str, str]:
     """Return the names of the two rows of a pair, for a table with pairs of several columns."""
     a, b = (

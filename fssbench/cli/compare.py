@@ -47,7 +47,7 @@ def command(
     every pair of methods on the same benchmark and shot in the given folders, printed or not. A report on these
     folders uses the same family.
     """
-    from fssbench.analysis.compare import compare_methods
+    from fssbench.analysis.compare import compare_methods, explain_left_out
 
     def tell(note: str) -> None:
         click.echo(f"note: {to_one_line(note)}", err=True)
@@ -70,6 +70,8 @@ def command(
         click.echo(
             f"error: {to_one_line(where)} cannot be compared: {to_one_line(r.reason)}.{remedy}", err=True
         )
+    for text in explain_left_out(compared.left_out):
+        tell(text)
     if compared.refused:
         click.get_current_context().exit(UsageError.exit_code)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -25,9 +25,11 @@ from fssbench.api import (
     column_key,
     compute_sensitivity,
     compute_support_choices,
+    describe_count,
     first_run,
     full_name,
     mark_kind,
+    row_title,
     split_cells,
     turn_pair,
     verdicts,
@@ -41,6 +43,8 @@ from .text import clean
 
 _WITHOUT_TRAINING = {"untrained", "random"}
 """Kinds of marks of methods with random weights.  Their figures say nothing about the method."""
+_NAMED = 5
+"""Results that only the tables show and that are named."""
 _SplitFunction = Callable[..., list[tuple[Part, ...]]]
 
 
@@ -96,9 +100,25 @@ class Analysis:
         return tuple(places)
 
     @cached_property
-    def cells_not_shown(self) -> int:
-        """Number of cells that only the tables show, not the figures and the summary."""
-        return len(self.cells) - sum(len(place.cells) for place in self.places)
+    def cells_not_shown(self) -> tuple[Cell, ...]:
+        """Cells that only the tables show, not the figures and the summary."""
+        shown = {id(cell) for place in self.places for cell in place.cells.values()}
+        return tuple(cell for cell in self.cells if id(cell) not in shown)
+
+    def describe_not_shown(self) -> str:
+        """Say which results only the tables show; empty if the figures and the summary show all."""
+        if not self.cells_not_shown:
+            return ""
+        hidden = {id(cell) for cell in self.cells_not_shown}
+        named = zip(self.results.cells, with_names(self.results).cells, strict=True)
+        names = list(dict.fromkeys(clean(row_title(same)) for cell, same in named if id(cell) in hidden))
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        count = len(self.cells_not_shown)
+        verb = "are" if count > 1 else "is"
+        return (
+            f"{describe_count(count, 'further result')} (other seeds, protocols or sizes) {verb} "
+            f"only in the tables of the benchmarks: {'; '.join(names[:_NAMED])}{more}."
+        )
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -212,6 +232,14 @@ class Analysis:
         cells = [place.cells[n] for n in names]
         parts = split(cells, resamples=self.results.resamples, seed=self.results.bootstrap_seed)
         return dict(zip(names, parts, strict=True))
+
+
+def describe_protocols(cells: Iterable[Cell]) -> str:
+    """Name the protocols of some cells, and the setting if their benchmark and shot were measured in several."""
+    listed = list(cells)
+    protocols = sorted({clean(cell.protocol) for cell in listed})
+    settings = (part for cell in listed for part in clean(cell.setting).split(", ") if part)
+    return ", ".join(dict.fromkeys([*protocols, *sorted(settings)]))
 
 
 def counts_as_evidence(pair: Pair) -> bool:

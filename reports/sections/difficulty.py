@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from fssbench.api import LegendMark, Split, Stratum, count_unknown_support_sizes, name_strata
 
-from ..content.analysis import Analysis
+from ..content.analysis import Analysis, describe_protocols
 from ..content.breakdown import Part
 from ..content.model import Entry, list_identities, list_letters
-from ..content.text import NOTHING, clean, format_count, format_interval, format_percent
+from ..content.text import NOTHING, format_count, format_interval, format_percent
 from .drawings import CLASSES, select_classes
 
 WHAT = {Split.SIZE: "size", Split.DIFFICULTY: "difficulty", Split.SUPPORT_SIZE: "support-size"}
@@ -96,7 +96,7 @@ def _make_strata_table(
         title=analysis.benchmarks[where[0]],
         shot=where[1],
         what=WHAT[split],
-        protocol=", ".join(sorted({clean(c.protocol) for c in cells.values()})),
+        protocol=describe_protocols(cells.values()),
         methods=tuple(strata),
         rows=tuple(rows),
         left_out=unknown,
@@ -146,7 +146,7 @@ def _make_class_table(
         title=analysis.benchmarks[where[0]],
         shot=where[1],
         what="class",
-        protocol=", ".join(sorted({clean(c.protocol) for c in cells.values()})),
+        protocol=describe_protocols(cells.values()),
         methods=tuple(parts),
         rows=tuple(rows),
         left_out=len({p.key for parts_of_method in parts.values() for p in parts_of_method}) - len(keys),

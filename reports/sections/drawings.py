@@ -21,7 +21,7 @@ from fssbench.api import (
     name_strata,
 )
 
-from ..content.analysis import Analysis, Place, analyse
+from ..content.analysis import Analysis, Place, analyse, describe_protocols
 from ..content.breakdown import Part
 from ..content.text import clean, describe_span, format_count, format_difference, format_difference_interval
 from ..figures import bars, costs, dots, radar, scatter, sizes
@@ -62,7 +62,7 @@ def describe_basis(cells: Iterable[Cell], what: str = f" per point{_INTERVALS}")
     """Describe what a figure is based on: episodes, interval, protocol, and the marks of its numbers."""
     listed = list(cells)
     episodes = describe_span({cell.episodes for cell in listed}, "episode")
-    protocols = ", ".join(sorted({clean(cell.protocol) for cell in listed}))
+    protocols = describe_protocols(listed)
     marks = dict.fromkeys(clean(m).partition(" (")[0] for cell in listed for m in cell.marks)
     warning = f" Not benchmark figures: {', '.join(marks)}." if marks else ""
     shortages = [cell.miou.shortage for cell in listed if cell.miou.shortage]
@@ -105,7 +105,8 @@ def _draw_summary(analysis: Analysis) -> Iterator[Drawing]:
         names = tuple(
             n for n in analysis.methods_in_figures if any(n in p.cells for p in place_by_benchmark.values())
         )
-        basis = describe_basis(cells) + _describe_left_out(analysis.methods, MOST)
+        further = f" {analysis.describe_not_shown()}" if analysis.cells_not_shown else ""
+        basis = describe_basis(cells) + _describe_left_out(analysis.methods, MOST) + further
         if len(rows) >= radar.FEWEST_AXES:
             spokes = rows[: radar.MOST_AXES]
             beyond = (

@@ -63,6 +63,15 @@ def test_what_cannot_be_compared_is_told(runs: Path) -> None:
         fssbench.compare("pmnett", runs=runs)
 
 
+def test_what_is_in_no_pair_is_told(runs: Path) -> None:
+    write_run(runs, replace(make_plan("pascal-to-isic2018", 0, 1, 200), size=192), "pmnet")
+    with pytest.warns(UserWarning, match="192 px.*in no pair.*--size"):
+        comparison = fssbench.compare("pmnet", "hsnet", runs=runs, resamples=200)
+    left_out = {each.cell.benchmark.partition(":")[0]: each.options for each in comparison.left_out}
+    assert left_out == {"pascal-to-isic2018": ("--size",), "pascal-to-chestxray": ()}
+    assert "in no pair" in comparison._repr_html_()
+
+
 def test_equal_folders_are_named(runs: Path, tmp_path: Path) -> None:
     one = next(runs.glob("*isic*pmnet*"))
     other = tmp_path / "copy" / one.name

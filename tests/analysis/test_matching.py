@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fssbench.analysis.matching import Match, Refusal, comparable, differs, match_cells
+from fssbench.analysis.matching import Match, Refusal, comparable, differs, list_left_out, match_cells
 from fssbench.analysis.row_keys import column_key, method_key
-from fssbench.analysis.row_names import name_methods
+from fssbench.analysis.row_names import name_methods, with_names
 from fssbench.api import UsageError
 
 
@@ -134,6 +134,57 @@ def test_methods_that_meet_in_one_column_are_not_refused_for_the_others(table: A
     (result,) = match_cells(results, False, None)
     assert isinstance(result, Match)
     assert result.a.seed == result.b.seed == 1
+
+
+def left_out(table: Any, *runs: Any) -> list[tuple[str, str, tuple[str, ...]]]:
+    results = with_names(table.make_results(*runs))
+    matched = list(match_cells(results, False, None))
+    shown = [(m.a, m.b) for m in matched if isinstance(m, Match)]
+    refused = [m for m in matched if isinstance(m, Refusal)]
+    listed = list_left_out(results.cells, shown, refused)
+    return [(each.name, each.reason, each.options) for each in listed]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"block": {"size": 192}}, ("a, 192 px", "input size 192 against 400 of b", ("--size",))),
+        ({"seed": 1}, ("a, seed 1", "seed 1 against 0 of b", ("--seed",))),
+        ({"block": {"batch": 8}}, ("a, batch 8", "batch 8 against 1 of b", ("--batch",))),
+        (
+            {"protocol": "fssbench/1"},
+            ("a, fssbench/1", "protocol fssbench/1 against published/1 of b", ("--protocol",)),
+        ),
+    ],
+)
+def test_a_row_of_another_column_is_left_out_by_name(table: Any, change: dict[str, Any], named: Any) -> None:
+    a, b = table.make_run("a"), table.make_run("b")
+    assert left_out(table, a, table.make_run("a", **change), b) == [named]
+    both_sides = (table.make_run("a", **change), table.make_run("b", **change))
+    assert left_out(table, a, b, *both_sides) == []
+
+
+def test_a_method_that_is_alone_on_a_benchmark_is_left_out(table: Any) -> None:
+    runs = [table.make_run("a"), table.make_run("b"), table.make_run("a", benchmark="other")]
+    ((name, reason, options),) = left_out(table, *runs)
+    assert (name, options) == ("a", ())
+    assert "only one" in reason
+
+
+def test_a_refusal_explains_its_rows_alone(table: Any) -> None:
+    a, b, c = table.make_run("a"), table.make_run("b"), table.make_run("c", seed=1)
+    small = table.make_run("a", block={"size": 192})
+    assert left_out(table, a, b, c) == []
+    assert left_out(table, a, table.make_run("b", lists="x")) == []
+    assert [name for name, _, _ in left_out(table, a, b, c, small)] == ["a, 192 px"]
+
+
+def test_a_refusal_of_methods_that_were_measured_several_times_has_all_reasons(table: Any) -> None:
+    runs = [table.make_run("a", block={"size": size}) for size in (128, 192)]
+    (result,) = match_cells(table.make_results(*runs, table.make_run("b")), False, None)
+    assert isinstance(result, Refusal)
+    assert "input size 128 against 400" in result.reason
+    assert "input size 192 against 400" in result.reason
 
 
 def test_two_checkpoints_of_one_method_are_named_by_their_weights(table: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from messages import error_names
 from null_harness import NullHarness
 
 from fssbench.analysis.collect import collect
@@ -134,6 +135,16 @@ def test_refusals_do_not_hide_what_can_be_compared(null: Any) -> None:
     assert answer.exit_code == 2
     assert [(r["A"], r["B"]) for r in tables(answer.stdout)[0]] == [("a", "b")]
     assert answer.stderr.count("cannot be compared: seed 0 against 1") == 2
+
+
+def test_a_size_that_only_one_method_has_is_named(null: Any) -> None:
+    null.run("runs", null.plan(20), noisy(null, "a", 0.3), noisy(null, "b", 0.5))
+    null.run("runs", null.plan(20, size=64), noisy(null, "a", 0.3))
+    answer = invoke("compare", "--runs", null.folder / "runs", "--resamples", 200)
+    assert answer.exit_code == 0, answer.output
+    assert len(tables(answer.stdout)[0]) == 1
+    (note,) = [line for line in answer.stderr.splitlines() if line.startswith("note: ")]
+    assert error_names(note, "a, 64 px", "nulldata 1-shot", "--size")
 
 
 @pytest.mark.parametrize(

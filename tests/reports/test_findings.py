@@ -6,13 +6,13 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from fssbench.reports.content.analysis import Analysis, analyse, counts_as_evidence
+from fssbench.reports.content.analysis import Analysis, analyse, counts_as_evidence, describe_protocols
 from fssbench.reports.content.marks import collect_marks
 from fssbench.reports.sections.findings import state_findings
 from fssbench.reports.sections.pairing import make_matrices, make_overview
 from report_factory import make_cell, make_run, share_results
 
-from fssbench.api import Cell, Results, build_legend
+from fssbench.api import Cell, Results, build_legend, with_names
 
 
 def results_of(*cells: Cell) -> Results:
@@ -110,7 +110,9 @@ def test_every_method_has_a_number_at_every_place_it_was_run() -> None:
 def test_other_seeds_are_left_to_the_tables() -> None:
     a, b = make_run("pmnet"), make_run("hsnet")
     other = make_run("pmnet", seed=1, identity="c" * 64, slug="c")
-    result = Analysis(results_of(make_cell([a]), make_cell([b]), make_cell([other])))
+    result = Analysis(with_names(results_of(make_cell([a]), make_cell([b]), make_cell([other]))))
     (place,) = result.places
     assert {c.seed for c in place.cells.values()} == {0}
-    assert result.cells_not_shown == 1
+    assert result.cells_not_shown == (result.results.cells[2],)
+    assert "pmnet, seed 1" in result.describe_not_shown()
+    assert describe_protocols(place.cells.values()) == "published/1, seed 0"

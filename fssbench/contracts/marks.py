@@ -38,6 +38,7 @@ class MarkKind(StrEnum):
     BFLOAT16 = "bfloat16"
     BATCH = "batch"
     QUERY_AMONG_SUPPORTS = "query among its supports"
+    REPEATED_SUPPORTS = "repeated supports"
     DOUBTFUL_MASKS = "doubtful masks"
     DOUBTFUL_TRAINING_MASKS = "doubtful training masks"
     AS_PUBLISHED_MASKS = "as-published masks"

@@ -32,6 +32,7 @@ _LETTERS = {
     "other lists": "L",
     "other population": "P",
     "query": "Q",
+    "repeated supports": "r",
     "support sets": "B",
     "selected": "V",
     "trained": "X",
@@ -72,6 +73,8 @@ MARK_MEANINGS = {
     "bfloat16": "products and convolutions were computed in bfloat16 instead of float32, see `--precision`",
     "batch": "several episodes were predicted together, see `--batch`",
     "query": "the query is also among its supports, under another name",
+    "repeated supports": "some episodes show a support several times, because `published` draws with replacement; "
+    "`--protocol fssbench` draws different images",
     "selected": "the checkpoint was chosen on the test episodes",
     "trained": "tested classes or images were seen in training",
     "joined": "folds of several commands were joined by date; they may come from two trainings or data versions",

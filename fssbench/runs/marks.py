@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.images.judgements import AS_PUBLISHED, DOUBTS
 from fssbench.metrics import mark_missing_classes
@@ -12,14 +13,28 @@ from fssbench.runs.store import StoredRun
 
 
 def make_run_marks(run: StoredRun) -> list[Mark]:
-    """Return all marks of a stored run: of its context, precision and batch, its doubts, and its missing classes."""
+    """Return all marks of a stored run: of its context, episodes, precision and batch, doubts, and missing classes."""
     doubts = Counter(kind for kinds in run.table.doubts.values() for kind in kinds)
     return [
         *run.manifest.context.marks,
+        *make_repeat_marks(run.plan),
         *make_rounding_marks(run),
         *make_counted_marks(doubts, run.done),
         *mark_missing_classes(run.plan.classes, run.table.class_ids.tolist()),
     ]
+
+
+def make_repeat_marks(plan: Plan) -> list[Mark]:
+    """Return the mark of episodes on own data that show a support several times; none if there are no such episodes.
+
+    The published protocols draw supports with replacement, and their figures are to be reproduced.  Own data have no
+    published figure, and a class with few images then has fewer different supports than shots.  The mark follows from
+    the stored episodes, so runs of earlier versions have it too.
+    """
+    if not any(mark.kind == MarkKind.OWN_DATA for mark in plan.marks):
+        return []
+    count = sum(len(set(episode.supports)) < len(episode.supports) for episode in plan)
+    return [Mark(MarkKind.REPEATED_SUPPORTS, f"{count} of {len(plan)} episodes")] if count else []
 
 
 def make_completeness_marks(run: StoredRun) -> list[Mark]:

@@ -14,6 +14,7 @@ from PIL import Image
 from places import NULL_PLUGIN
 from registries import scan_again
 
+import fssbench
 from fssbench.errors import UsageError
 from fssbench.plugins.data_folders import make_class
 from fssbench.plugins.registry import DATASETS
@@ -101,6 +102,24 @@ def test_figures_on_own_data_are_marked_as_such_and_as_nothing_else(folder: Path
     )
 
 
+def test_supports_that_repeat_on_own_data_are_marked_in_the_run_and_in_tables(
+    folder: Path, tmp_path: Path
+) -> None:
+    run_command("data", "adopt", folder)
+    forget_all()
+    rows = {row["shot"]: row["marks"] for row in run_null(tmp_path, "--shot", 8)}
+    assert "repeated supports (4 of 4 episodes)" in rows[8]
+    assert not any("repeated" in mark for mark in rows[1])
+    table = fssbench.results(tmp_path / "runs").means.set_index("shot")["marks"]
+    assert "repeated supports (4 of 4 episodes)" in table[8]
+    assert run_command("verify", tmp_path / "runs", "--plugin", NULL_PLUGIN).exit_code == 0
+    (distinct,) = run_null(tmp_path, "--protocol", "fssbench")
+    assert not any("repeated" in mark for mark in distinct["marks"])
+    refused = run_command("run", "-m", "panet", "-b", "my-domain", "-k", 8, "--protocol", "fssbench")
+    assert refused.exit_code == DATA_HAVE_ERRORS
+    assert error_names(refused.stderr, "crack (8)", "9 images")
+
+
 def test_who_checks_a_run_on_own_data_is_told_which_option_names_the_folder(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -148,7 +167,6 @@ def test_a_folder_needs_no_description(folder: Path, tmp_path: Path) -> None:
 
 
 def test_python_names_a_folder_for_this_process(folder: Path) -> None:
-    import fssbench
     from fssbench.api import name_data_folder
 
     (folder / "classes.txt").unlink()

@@ -1,0 +1,35 @@
+"""Marks that follow from the stored episodes of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from made_up_plans import drawn, entries_of
+
+from fssbench.contracts.marks import Mark, MarkKind
+from fssbench.runs.marks import make_repeat_marks
+
+OWN = Mark(MarkKind.OWN_DATA, "12 images of mine")
+CLASSES = dict.fromkeys(range(5), 12)
+
+
+@pytest.mark.parametrize("shot", [1, 5, 12])
+def test_repeated_supports_of_own_data_are_counted(shot: int) -> None:
+    plan = replace(drawn("pascal5i", entries_of(CLASSES), shot=shot), marks=(OWN,))
+    count = sum(len(set(episode.supports)) < shot for episode in plan)
+    marks = make_repeat_marks(plan)
+    assert [str(mark) for mark in marks] == (
+        [f"repeated supports ({count} of {len(plan)} episodes)"] if count else []
+    )
+    assert (count == len(plan)) == (shot == 12)
+    assert (count == 0) == (shot == 1)
+
+
+def test_what_a_published_protocol_repeats_is_not_marked() -> None:
+    assert make_repeat_marks(drawn("pascal5i", entries_of(CLASSES), shot=5)) == []
+
+
+def test_distinct_supports_have_no_mark() -> None:
+    plan = drawn("pascal5i", entries_of(CLASSES), shot=5, protocol="fssbench")
+    assert make_repeat_marks(replace(plan, marks=(OWN,))) == []

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -34,6 +35,7 @@ FILE = "masks.jsonl"
 FOLDER = "masks"
 _LONGEST_NAME = 100
 """Characters of the query's name in the name of a file."""
+_ENDING = re.compile(r"(\.png)+$", re.IGNORECASE)
 _HINT = "Next: free space, or run without --save-masks"
 
 
@@ -92,8 +94,7 @@ class SavedMasks:
             DataError: if it cannot be written.
         """
         content = encode_mask(prediction)
-        query = make_plain_name(episode.query, keep="._")[-_LONGEST_NAME:]
-        name = f"{episode.index:05d}-{query}.png"
+        name = name_mask_file(episode)
         path = self.run / FOLDER / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,6 +131,17 @@ class SavedMasks:
             finally:
                 self._log.close()
                 self._log = None
+
+
+def name_mask_file(episode: Episode) -> str:
+    """Name the file of an episode's mask: the index, which no other episode of the plan has, and the query.
+
+    Example:
+        >>> name_mask_file(Episode(3, 0, "CXR_png/CHNCXR_0001_0.png", ()))
+        '00003-CXR_png-CHNCXR_0001_0.png'
+    """
+    query = make_plain_name(_ENDING.sub("", episode.query), keep="._")[-_LONGEST_NAME:]
+    return f"{episode.index:05d}-{query}.png"
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:

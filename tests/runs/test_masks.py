@@ -13,11 +13,12 @@ from hypothesis import given, settings, strategies as st
 from null_harness import null_dataset
 from PIL import Image
 
+from fssbench.contracts.episodes import Episode
 from fssbench.data.reader import Reader
 from fssbench.errors import DataError, RunFolderError
 from fssbench.images.reading import resize_mask
 from fssbench.metrics import count
-from fssbench.runs.masks import FILE, FOLDER, encode_mask, read_mask, read_masks
+from fssbench.runs.masks import FILE, FOLDER, SavedMasks, encode_mask, read_mask, read_masks
 from fssbench.runs.merge import merge
 from fssbench.runs.store import read_run
 from fssbench.verification.masks import check_mask_files, recount_masks
@@ -37,6 +38,25 @@ def test_a_mask_is_stored_without_loss(tmp_path_factory: Any, height: int, width
     path.write_bytes(encode_mask(mask))
     with Image.open(path) as image:
         assert (np.asarray(image) == mask * np.uint8(255)).all()
+
+
+def test_names_end_in_one_png_and_no_mask_takes_the_place_of_another(tmp_path: Path) -> None:
+    queries = ("disc/1.png", "disc/1.PNG", "disc/1.jpg", "disc/1", "disc/1.png.png")
+    drawn = [np.arange(9).reshape(3, 3) == number for number in range(len(queries))]
+    saved = SavedMasks(tmp_path)
+    for index, (query, mask) in enumerate(zip(queries, drawn, strict=True)):
+        saved.save(Episode(index, 0, query, ()), mask)
+    saved.close()
+    records = read_masks(tmp_path)
+    assert [records[index].file for index in range(3)] == [
+        "00000-disc-1.png",
+        "00001-disc-1.png",
+        "00002-disc-1.jpg.png",
+    ]
+    assert not any(record.file.lower().endswith(".png.png") for record in records.values())
+    assert len({record.file.lower() for record in records.values()}) == len(queries)
+    for index, mask in enumerate(drawn):
+        assert np.array_equal(read_mask(tmp_path, records[index]), mask)
 
 
 @pytest.mark.parametrize(("score_size", "side"), [("input", 16), ("original", 32)])

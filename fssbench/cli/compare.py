@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 @click.command("compare", cls=Verb)
-@click.argument("methods", nargs=-1, metavar="[METHOD|RUN]...")
+@click.argument("methods", nargs=-1, metavar="[METHOD|RUNS]...")
 @click.option(
     "--runs",
     multiple=True,
     type=PATH,
-    help="Run folder, or folder of run folders; repeatable.  [default: runs]",
+    metavar="RUNS",
+    help="RUNS in which the METHODs are; repeatable.  [default: runs]",
 )
 @click.option("--shared", is_flag=True, help="If plans differ, compare the episodes they share.")
 @resamples_option(None, "Bootstrap resamples for p and interval.")
@@ -40,7 +41,7 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Compare METHODs (names as in the report) or RUN folders pairwise; by default all methods that were run.
+    """Compare METHODs (names as in the report), or RUNS (run folders, or folders of them; default: runs), pairwise.
 
     Every difference is A minus B in mIoU points on the same episodes, with its 95 % interval and its
     p.  Win, tie and loss are those of A, by Holm's p at 5 %.  The family of Holm's adjustment is

@@ -8,11 +8,11 @@ import click
 
 from fssbench.cli.hints import Verb
 from fssbench.cli.options import (
-    PATH,
     bootstrap_seed_option,
     json_option,
     out_option,
     resamples_option,
+    runs_argument,
 )
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.contracts.resamples import RESAMPLES
@@ -22,7 +22,7 @@ from fssbench.plural import describe_count
 
 
 @click.command("leaderboard", cls=Verb)
-@click.argument("runs", nargs=-1, type=PATH)
+@runs_argument()
 @out_option("site", "Folder to write to.")
 @resamples_option(RESAMPLES, "Bootstrap resamples for intervals.")
 @bootstrap_seed_option()

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 class Place:
     """Folders in which runs and data sets are searched for, and files of benchmarks or suites."""
 
-    out: Path
+    runs: tuple[Path, ...]
     data: str | None
     files: tuple[str, ...] = ()
 
@@ -217,7 +217,7 @@ def _list_runs(place: Place) -> Iterator[Row]:
     from fssbench.forks import MANY_RUNS, Fork
     from fssbench.runs.store import find_run_folders
 
-    paths = list(find_run_folders(place.out))
+    paths = list(dict.fromkeys(path for folder in place.runs for path in find_run_folders(folder)))
     half = len(paths) // 2
     with Fork(lambda: _describe_runs(paths[half:]), wanted=len(paths) >= MANY_RUNS) as others:
         yield from _describe_runs(paths[:half])
@@ -255,36 +255,40 @@ KINDS: dict[str, Callable[[Place], Iterator[Row]]] = {
 
 @click.command(cls=Verb)
 @click.argument("kind", metavar="{" + "|".join(KINDS) + "}")
-@click.argument("files", nargs=-1, metavar="[FILE.toml]...")
+@click.argument("names", nargs=-1, metavar="[FILE.toml|RUNS]...")
 @json_option("One JSON object per line.")
 @plugin_option(tolerant=True)
 @data_option(envvar="FSSBENCH_DATA")
-@out_option("runs", "Folder that holds runs.")
-def command(kind: str, files: tuple[str, ...], as_json: bool, data: str | None, out: Path) -> None:
+@out_option(None, "The same as RUNS.")
+def command(kind: str, names: tuple[str, ...], as_json: bool, data: str | None, out: Path | None) -> None:
     """List methods, data sets, reporters, backbones, benchmarks, suites or runs.
 
     A plugin that does not load is listed as broken, with its reason. Benchmarks or suites that are defined in a FILE
-    are listed after the built-in ones.
+    are listed after the built-in ones. Runs are those in RUNS (run folders, or folders of them; default: runs).
     """
     from fssbench.benchmarks.toml_tables import is_file_name
 
     if kind not in KINDS:
         raise make_unknown_error("kind", kind, KINDS)
-    if files and kind not in {"benchmarks", "suites"}:
-        elsewhere = f" --out {files[0]}" if kind == "runs" else ""
+    if names and kind not in {"benchmarks", "suites", "runs"}:
         raise UsageError(
-            f"{files[0]} cannot be listed among {kind}: only benchmarks and suites are defined in files. "
-            f"Next: `fssbench list {kind}{elsewhere}`"
+            f"{names[0]} cannot be listed among {kind}: only benchmarks and suites are defined in files. "
+            f"Next: `fssbench list {kind}`"
         )
+    files = names if kind != "runs" else ()
     wrong = [file for file in files if not is_file_name(file)]
     if wrong:
         raise UsageError(f"{wrong[0]} is not the name of a TOML file. Next: `fssbench show {wrong[0]}`")
-    rows = list(KINDS[kind](Place(out, data, files)))
+    named = (*(map(Path, names) if kind == "runs" else ()), *([out] if out else []))
+    runs = named or (Path("runs"),)
+    rows = list(KINDS[kind](Place(runs, data, files)))
     if as_json:
         emit_json(rows)
         return
     if not rows:
-        click.echo(f"There are no {kind}" + (f" in {out}" if kind == "runs" else ""), err=True)
+        click.echo(
+            f"There are no {kind}" + (f" in {', '.join(map(str, runs))}" if kind == "runs" else ""), err=True
+        )
         return
     columns = [c for c in rows[0] if any(row[c] not in (None, "") for row in rows)]
     print_table(columns, [[row[c] for c in columns] for row in rows])

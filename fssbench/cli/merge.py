@@ -15,7 +15,7 @@ from fssbench.cli.options import PATH, json_option, out_option
 @out_option("runs", "Folder of the joined runs.")
 @json_option("One JSON line per joined run.")
 def command(shards: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Join SHARDS (folders made by `run --shard i/n`, or a folder of them) into complete runs.
+    """Join SHARDS (run folders made by `run --shard i/n`, or folders of them) into complete runs.
 
     Identity and counts of the joined run equal those of a run without shards.
     """

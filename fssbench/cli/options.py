@@ -132,9 +132,17 @@ def json_option(text: str) -> Decorator:
 
 
 def out_option(default: str | None, text: str) -> Decorator:
-    """Make the option `--out`, a folder for output, or one that is searched."""
+    """Make the option `--out`, a folder for output."""
     folder = None if default is None else Path(default)
-    return click.option("--out", "-o", type=PATH, default=folder, show_default=default is not None, help=text)
+    return click.option(
+        "--out", "-o", type=PATH, metavar="DIR", default=folder, show_default=default is not None, help=text
+    )
+
+
+def runs_argument(*, required: bool = False) -> Decorator:
+    """Make the argument RUNS of the verbs that read stored runs: run folders, or folders of them."""
+    metavar = "RUNS..." if required else "[RUNS]..."
+    return click.argument("runs", nargs=-1, required=required, type=PATH, metavar=metavar)
 
 
 def device_option() -> Decorator:

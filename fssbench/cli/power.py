@@ -8,7 +8,7 @@ import click
 
 from fssbench.cli.hints import Verb
 from fssbench.cli.numbers import Real
-from fssbench.cli.options import PATH, bootstrap_seed_option, json_option, resamples_option
+from fssbench.cli.options import bootstrap_seed_option, json_option, resamples_option, runs_argument
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.errors import UsageError
 
@@ -19,7 +19,7 @@ COLUMNS = (
 
 
 @click.command("power", cls=Verb)
-@click.argument("runs", nargs=-1, type=PATH)
+@runs_argument()
 @click.option("--diff", type=Real(), required=True, help="Difference to be shown, in mIoU points.")
 @click.option(
     "--power", "power_wanted", type=Real(), default=0.8, show_default=True, help="Probability of showing it."
@@ -30,8 +30,9 @@ COLUMNS = (
 def command(
     runs: tuple[Path, ...], diff: float, power_wanted: float, resamples: int | None, seed: int, as_json: bool
 ) -> None:
-    """Compute from stored RUNS (folders, default: runs) how many episodes would show a difference of --diff points.
+    """Compute how many episodes would show a difference of --diff points.
 
+    It is estimated from stored RUNS (run folders, or folders of them; default: runs).
     For each pair of methods with runs on the same episodes, the output holds the smallest difference that these runs
     show, and how many episodes per fold, or how many seeds, would show a difference of --diff points. A difference is
     shown if `fssbench compare` and a report call it significant, by the strictest step of their adjustment.

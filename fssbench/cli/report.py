@@ -16,6 +16,7 @@ from fssbench.cli.options import (
     out_option,
     plugin_option,
     resamples_option,
+    runs_argument,
 )
 from fssbench.cli.output import emit_json, print_table, to_one_line
 from fssbench.contracts.resamples import RESAMPLES
@@ -26,12 +27,16 @@ if TYPE_CHECKING:
 
 
 @click.command("report", cls=Verb)
-@click.argument("runs", nargs=-1, type=PATH)
+@runs_argument()
 @out_option("report", "Folder to write to.")
 @click.option("--format", "formats", help="Names of reporters, separated by commas.  [default: all]")
 @click.option("--style", help="Also write this style of a reporter: `paper` (LaTeX, Tables 1-6).")
 @click.option(
-    "--compare-to", "other", type=PATH, help="Show changes since this folder of runs or earlier report."
+    "--compare-to",
+    "other",
+    type=PATH,
+    metavar="RUNS|REPORT",
+    help="Show changes since other RUNS, or since the folder of an earlier report.",
 )
 @plugin_option()
 @resamples_option(RESAMPLES, "Bootstrap resamples for intervals.")

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from fssbench.cli.hints import Verb
-from fssbench.cli.options import PATH, json_option
+from fssbench.cli.options import json_option, runs_argument
 from fssbench.errors import DataError
 
 
 @click.command(cls=Verb)
-@click.argument("runs", nargs=-1, type=PATH)
+@runs_argument()
 @click.option(
     "--absent",
     type=click.Choice(["zero", "exclude"]),
@@ -22,7 +22,7 @@ from fssbench.errors import DataError
 )
 @json_option("One JSON line per run.")
 def command(runs: tuple[Path, ...], absent: str | None, as_json: bool) -> None:
-    """Compute scores of RUNS (folders, default: runs) from their stored counts.
+    """Compute scores of RUNS (run folders, or folders of them; default: runs) from their stored counts.
 
     No data set, method or GPU is needed, and nothing is written.
     """

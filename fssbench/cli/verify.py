@@ -8,7 +8,15 @@ import click
 
 from fssbench.cli.hints import Verb
 from fssbench.cli.numbers import Real, Whole
-from fssbench.cli.options import PATH, data_option, json_option, plugin_option, splits_option, threads_option
+from fssbench.cli.options import (
+    PATH,
+    data_option,
+    json_option,
+    plugin_option,
+    runs_argument,
+    splits_option,
+    threads_option,
+)
 from fssbench.errors import DataError
 from fssbench.plural import describe_count
 
@@ -18,7 +26,7 @@ from fssbench.plural import describe_count
     epilog="A check without its data or weights prints `not checked`, which is neither success nor error. "
     "`fssbench data verify` checks whether data sets are complete.",
 )
-@click.argument("runs", nargs=-1, required=True, type=PATH)
+@runs_argument(required=True)
 @data_option()
 @splits_option()
 @plugin_option()
@@ -48,7 +56,7 @@ def command(
     episodes: int | None,
     as_json: bool,
 ) -> None:
-    """Check stored RUNS (folders, or folders of them). The exit code is 3 if anything differs.
+    """Check stored RUNS (run folders, or folders of them). The exit code is 3 if anything differs.
 
     Without data, seals, records, marks, settings and summary of each run are derived again and compared. With
     --data, the episodes are also drawn again and the data hashed again, and a share of the episodes is computed again

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -138,7 +139,17 @@ def test_methods_say_what_they_read_and_backbones_what_they_saw(tmp_path: Path) 
     assert backbones["resnet50"]["pretraining"] == "ImageNet-1K"
 
 
-def test_a_folder_of_runs_is_an_option(tmp_path: Path) -> None:
-    result = run_command("list", "runs", tmp_path)
-    assert result.exit_code == 2
-    assert f"Next: `fssbench list runs --out {tmp_path}`" in result.stderr
+def test_runs_are_named_as_every_verb_names_them(null: Any, tmp_path: Path) -> None:
+    """`--out` is the earlier form of RUNS, which stays."""
+    null.run("first", null.plan(2))
+    null.run("second", null.plan(3))
+    first, second = null.folder / "first", null.folder / "second"
+    (one,), (other,) = (list_rows("runs", str(folder), folder=tmp_path) for folder in (first, second))
+    assert list_rows("runs", str(first), str(second), folder=tmp_path).keys() == {one, other}
+    assert list_rows("runs", "--out", str(first), folder=tmp_path).keys() == {one}
+    assert list_rows("runs", str(first / one), folder=tmp_path).keys() == {one}
+    assert list_rows("runs", str(first), "--out", str(second), folder=tmp_path).keys() == {one, other}
+    assert (
+        f"There are no runs in {tmp_path / 'none'}" in run_command("list", "runs", tmp_path / "none").stderr
+    )
+    assert "only benchmarks and suites are defined in files" in run_command("list", "methods", first).stderr

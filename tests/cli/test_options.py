@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from fuzzing import list_commands
@@ -27,6 +28,26 @@ def test_option_has_one_definition(option):
             if option in parameter.opts:
                 kinds[parameter.name, str(parameter.type), parameter.metavar, parameter.is_flag].append(words)
     assert len(kinds) == 1, dict(kinds)
+
+
+READERS = ("report", "leaderboard", "compare", "power", "score", "verify", "list")
+"""Verbs that read stored runs."""
+
+
+@pytest.mark.parametrize("words", READERS)
+def test_runs_are_an_argument_of_one_word_in_every_verb_that_reads_them(words):
+    command = list_commands()[words]
+    (argument,) = [
+        p for p in command.params if isinstance(p, click.Argument) and "RUNS" in p.make_metavar(context())
+    ]
+    assert argument.nargs == -1
+    text = " ".join(str(command.help).split())
+    assert "RUNS (run folders, or folders of them" in text
+    assert argument.required or "default: runs" in text
+
+
+def context() -> click.Context:
+    return click.Context(main)
 
 
 @pytest.mark.parametrize(

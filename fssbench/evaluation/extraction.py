@@ -19,6 +19,7 @@ from fssbench.contracts.backbones import Backbone, Tap
 from fssbench.contracts.precision import DTYPES, Precision
 from fssbench.errors import PluginError
 from fssbench.evaluation.isolation import generators_kept, seed_generators
+from fssbench.evaluation.packed_convolutions import can_pack, pack_convolutions
 from fssbench.evaluation.precision import computing_in
 from fssbench.evaluation.processor_layout import (
     fold_norms,
@@ -60,13 +61,13 @@ class Extractor:
         )
         self._precision = precision
         self._layout = torch.contiguous_format
-        if precision != "float32":
-            self._layout = torch.channels_last  # convolutions in bfloat16 take half the time
-        elif gains_from_layout(self._network):
-            self._layout = torch.channels_last
+        if gains := gains_from_layout(self._network):
             fold_norms(self._network)
-        if self._layout is torch.channels_last:
+        if gains or precision != "float32":  # anybody's convolutions in bfloat16 take half the time so
+            self._layout = torch.channels_last
             put_channels_last(self._network)
+        if gains and can_pack(self._network):
+            pack_convolutions(self._network, getattr(torch, DTYPES[precision]))
         self.distributions = self._source.distributions
         self.taps: Mapping[str, Tap] = self._network.taps
         self._tensors = list(self._network.state_dict(keep_vars=True).values())

@@ -18,6 +18,7 @@ _RULES = (
     "data/reader.py",
     "evaluation/precision.py",
     "evaluation/extraction.py",
+    "evaluation/packed_convolutions.py",
     "evaluation/processor_layout.py",
     "evaluation/feature_store.py",
 )

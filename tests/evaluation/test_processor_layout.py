@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fssbench.backbones.resnet import ResNet
 from fssbench.contracts.backbones import Backbone
 from fssbench.evaluation.extraction import Extractor
+from fssbench.evaluation.packed_convolutions import PackedConvolution
 from fssbench.evaluation.processor_layout import fold_norms, put_channels_first
 from fssbench.loading.backbones import build_backbone, construct_backbone
 from fssbench.plugins.registry import BACKBONES
@@ -33,12 +34,12 @@ def draw_norms(network: Backbone) -> None:
     network.record("drawn")
 
 
-def listen(kind: type[nn.Module]) -> tuple[list[tuple[int, ...]], torch.utils.hooks.RemovableHandle]:
-    """List the strides of what modules of a kind compute from now on, until the handle is removed."""
+def listen(*kinds: type[nn.Module]) -> tuple[list[tuple[int, ...]], torch.utils.hooks.RemovableHandle]:
+    """List the strides of what modules of these kinds compute from now on, until the handle is removed."""
     strides: list[tuple[int, ...]] = []
 
     def note(module: nn.Module, _inputs: object, out: object) -> None:
-        if isinstance(module, kind) and isinstance(out, Tensor):
+        if isinstance(module, kinds) and isinstance(out, Tensor):
             strides.append(out.stride())
 
     return strides, nn.modules.module.register_module_forward_hook(note)
@@ -54,11 +55,12 @@ def test_features_are_those_of_the_network_but_for_rounding(name: str, layout: s
     expected = network(image, taps)
     extractor = Extractor(network)
     norms, of_norms = listen(nn.BatchNorm2d)
-    convolutions, of_convolutions = listen(nn.Conv2d)
+    convolutions, of_convolutions = listen(nn.Conv2d, PackedConvolution)
     maps = extractor.extract(image, taps, "an image")
     of_norms.remove()
     of_convolutions.remove()
     assert not norms
+    assert convolutions
     assert all(stride[1] == 1 for stride in convolutions)
     for tap in taps:
         assert maps[tap].is_contiguous()

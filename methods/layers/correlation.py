@@ -97,8 +97,14 @@ def _multiply_in_parts(
         for tap, (asked, others) in enumerate(zip(query, support, strict=True)):
             target[..., tap] = _multiply(prepare(asked[..., start : start + size]), others, at_least)
         if not whole:
-            part.index_copy_(2, seen, target)
+            _join_taps(part).index_copy_(2, seen, _join_taps(target))
     return volume
+
+
+def _join_taps(products: Tensor) -> Tensor:
+    """View the products of all taps (..., L) as one number (..., 1), to copy them at once, if a type is as long."""
+    whole = {8: torch.int64, 16: torch.complex128}.get(products.shape[-1] * products.element_size())
+    return products if whole is None else products.view(whole)
 
 
 def _multiply_at_once(

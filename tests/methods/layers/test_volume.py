@@ -12,6 +12,7 @@ from fssbench.methods.layers.volume import (
     VolumeBatchNorm,
     VolumeGroupNorm,
     Window,
+    add_up,
     apply_over_query,
     apply_over_support,
     crop,
@@ -204,15 +205,15 @@ def test_group_norm_keeps_bfloat16_and_takes_its_means_in_single_precision() -> 
     assert ((normed - expected).abs() <= 2**-6 * (1 + expected.abs())).all()
 
 
+@pytest.mark.parametrize("order", ["query first", "support first"])
 @torch.no_grad()
-def test_norm_and_bound_keep_bfloat16_and_compute_in_single_precision(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("fssbench.methods.layers.volume._VALUES_AT_ONCE", 100)
+def test_norm_and_bound_keep_bfloat16_and_compute_in_single_precision(order: str) -> None:
     norm = VolumeGroupNorm(4, 8)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     volume = (torch.randn(2, 3, 4, 2, 5, 8) + 3).bfloat16().movedim(-1, 1)
+    if order == "support first":
+        volume = volume.permute(0, 1, 4, 5, 2, 3)
     expected = nn.functional.group_norm(volume.double(), 4, norm.weight.double(), norm.bias.double()).relu()
     bounded = norm.normalise_and_bound(volume)
     assert bounded.data_ptr() == volume.data_ptr()
@@ -253,6 +254,35 @@ def test_pairwise_is_every_inner_product() -> None:
     for tap in range(2):
         expected = torch.einsum("bchw,bcij->bhwij", query[tap], support[tap])
         assert torch.allclose(volume[:, tap], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("taps", [1, 2, 3, 4, 6, 8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_cells_outside_an_object_have_products_of_zero(taps: int, dtype: torch.dtype) -> None:
+    query = [torch.randn(2, 5, 3, 4) for _ in range(taps)]
+    support = [torch.randn(2, 5, 2, 6) for _ in range(taps)]
+    for maps in support:
+        maps[..., 1:4] = 0
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        volume = multiply_pairs(query, support, prepare=scale_cells, bounded=True)
+    assert volume.dtype == dtype
+    for tap in range(taps):
+        asked, others = (scale_to_unit(maps[tap], eps=LENGTH_EPS) for maps in (query, support))
+        expected = torch.einsum("bchw,bcij->bhwij", asked, others)
+        assert (volume[:, tap] - expected).abs().max() < (1e-5 if dtype is torch.float32 else 2**-6)
+        assert (volume[:, tap, ..., 1:4] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_volumes_in_other_orders_are_added_in_the_memory_of_the_first(dtype: torch.dtype) -> None:
+    one = torch.randn(2, 3, 4, 5, 2, 6).to(dtype).movedim(-1, 1)
+    other = torch.randn(2, 5, 2, 3, 4, 6).to(dtype).permute(0, 5, 3, 4, 1, 2)
+    expected = one + other
+    total = add_up(one, other)
+    assert torch.equal(total, expected)
+    assert total.data_ptr() == one.data_ptr()
 
 
 def test_unit_has_length_one_and_survives_zero() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -39,7 +40,8 @@ def multiply_pairs(
         query: L maps (B, C, hq, wq).  C may differ between them, the plane may not.
         support: L maps (B, C, hs, ws) at the same taps.
         at_least: lower bound of the products; None for none.
-        prepare: what is done to maps (B, C, cells) first, to each cell by itself, in single precision.
+        prepare: what is done to maps (B, C, cells) first, to each cell by itself, in single precision; cells of zeros
+            stay so.
         bounded: whether products are at most one, so that autocast multiplies in lower precision if no gradient is
             needed.
 
@@ -65,9 +67,9 @@ def _choose_precision(maps: Tensor, *, bounded: bool) -> torch.dtype:
     return torch.promote_types(maps.dtype, torch.float32)
 
 
-def _multiply(query: Tensor, support: Tensor, at_least: float | None) -> Tensor:
-    products = torch.bmm(query.transpose(1, 2), support)
-    return products if at_least is None else products.clamp_(min=at_least)
+def _multiply(query: Tensor, support: Tensor) -> Tensor:
+    """Products (B, N, M) of maps (B, C, N) and (B, C, M)."""
+    return torch.bmm(query.transpose(1, 2), support)
 
 
 def _multiply_in_parts(
@@ -81,13 +83,13 @@ def _multiply_in_parts(
     Returns:
         Products (B, N, M, L) of maps (B, C, N) and (B, C, M).
     """
-    support = [prepare(maps) for maps in support]
     (batch, _, count), cells, taps = query[0].shape, support[0].shape[2], len(query)
     seen = find_nonzero(support)
-    if not (whole := len(seen) == cells):
-        support = [maps.index_select(2, seen) for maps in support]
+    whole = len(seen) == cells
+    support = [prepare(maps if whole else maps.index_select(2, seen)) for maps in support]
     shape = batch, count, cells, taps
-    left_out = max(at_least or 0.0, 0.0)
+    lowest = -math.inf if at_least is None else at_least
+    left_out = max(lowest, 0.0)
     volume = support[0].new_empty(shape) if whole else support[0].new_full(shape, left_out)
     size = count_at_once(_PRODUCTS_AT_ONCE, batch * taps * (len(seen) + 1))
     products = volume if whole else volume.new_empty(batch, min(size, count), len(seen), taps)
@@ -95,7 +97,8 @@ def _multiply_in_parts(
         part = volume[:, start : start + size]
         target = part if whole else products[:, : part.shape[1]]
         for tap, (asked, others) in enumerate(zip(query, support, strict=True)):
-            target[..., tap] = _multiply(prepare(asked[..., start : start + size]), others, at_least)
+            found = _multiply(prepare(asked[..., start : start + size]), others)
+            torch.clamp_min(found, lowest, out=target[..., tap])
         if not whole:
             _join_taps(part).index_copy_(2, seen, _join_taps(target))
     return volume
@@ -117,16 +120,18 @@ def _multiply_at_once(
     """
     if len({maps.shape[1] for maps in query}) == 1:
         asked, others = (prepare(torch.stack([*maps], dim=1).flatten(0, 1)) for maps in (query, support))
-        products = torch.unflatten(_multiply(asked, others, at_least), 0, (-1, len(query)))
+        products = torch.unflatten(_multiply(asked, others), 0, (-1, len(query)))
     else:
         pairs = zip(query, support, strict=True)
-        products = torch.stack([_multiply(prepare(q), prepare(s), at_least) for q, s in pairs], dim=1)
-    return products.permute(0, 2, 3, 1).contiguous()
+        products = torch.stack([_multiply(prepare(q), prepare(s)) for q, s in pairs], dim=1)
+    volume = products.permute(0, 2, 3, 1).contiguous()
+    return volume if at_least is None else volume.clamp_(min=at_least)
 
 
 def find_nonzero(maps: Sequence[Tensor]) -> Tensor:
-    """Find the cells of maps (B, C, M) that are not zero everywhere: their places (n,)."""
-    return torch.stack([each.abs().sum(dim=(0, 1)) for each in maps]).sum(dim=0).nonzero()[:, 0]
+    """Find the cells of maps (B, C, M) that are not zero everywhere: their places (n,).  A NaN is not zero."""
+    ends = torch.stack([end for each in maps for end in (each.amin(dim=(0, 1)), each.amax(dim=(0, 1)))])
+    return (ends != 0).any(dim=0).nonzero()[:, 0]
 
 
 def to_single(maps: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from fssbench.analysis.matching import LeftOut, Refusal, list_left_out
 from fssbench.analysis.row_names import full_name, name_pair
 from fssbench.contracts.arguments import check_arguments
 from fssbench.contracts.results import Cell, Results
-from fssbench.errors import UsageError, make_unknown_error
+from fssbench.errors import DataError, UsageError, make_unknown_error
 from fssbench.evidence import MORE_QUERIES, TOO_FEW, format_p
 from fssbench.markup import format_interval, make_table
 from fssbench.plural import describe_count
@@ -296,6 +296,11 @@ def choose_cells(
     sources = [*(Path(name) for name, run_folders in folders.items() if run_folders), *runs]
     if (labels and not runs) or not sources:
         sources.append(Path("runs"))
+    if labels and not any(any(find_run_folders(source)) for source in sources):
+        raise DataError(
+            f"no runs found in {', '.join(map(str, sources))}, and no runs found in {', '.join(map(repr, labels))} "
+            "if that is meant as a folder. Next: `fssbench run --help`"
+        )
     results = collect(sources, resamples=0, pictures=False)
     for note in results.notes:
         tell(note)
@@ -312,9 +317,14 @@ def choose_cells(
             or (not run_folders and name in (full_name(cell), cell.name, cell.label, cell.method))
         ]
         exact = [(i, cell) for i, cell in mine if name in (full_name(cell), cell.name)]
+        if not mine and Path(name).is_dir():
+            raise UsageError(
+                f"no runs found in {name!r}, and no method is called so. Next: `fssbench list runs`"
+            )
         if not mine:
+            known = set(map(full_name, results.cells))
             raise make_unknown_error(
-                "method", name, set(map(full_name, results.cells)), hint="Next: `fssbench list runs`"
+                "method or folder of runs", name, known, hint="Next: `fssbench list runs`"
             )
         for i, cell in exact or mine:
             rank.setdefault(i, place)

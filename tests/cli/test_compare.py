@@ -256,11 +256,26 @@ def test_with_too_few_queries_there_is_no_verdict_anywhere(null: Any, tmp_path: 
 def test_names_that_are_none(runs: Any) -> None:
     answer = invoke("compare", "god", "poor", "--runs", runs)
     assert answer.exit_code == 2
-    assert "unknown method 'god'. Did you mean good?" in answer.stderr
+    assert "unknown method or folder of runs 'god'. Did you mean good?" in answer.stderr
     alone = invoke("compare", "good", "--runs", runs)
     assert alone.exit_code == 2
     assert "nothing to compare" in alone.stderr
     assert invoke("compare", "--runs", runs.parent / "none").exit_code == 3
+
+
+def test_a_folder_without_runs_is_named(runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    for folder in ("missing", "empty"):
+        answer = invoke("compare", folder)
+        assert answer.exit_code == 3
+        assert f"no runs found in runs, and no runs found in '{folder}'" in answer.stderr
+    assert "no runs found in 'empty'" in (answer := invoke("compare", runs, "empty")).stderr
+    assert answer.exit_code == 2
+    # beside a folder of runs, the default folder is not missed
+    assert "unknown method or folder of runs 'missing'" in invoke("compare", runs, "missing").stderr
+    Path("good").mkdir()  # as a folder with the plugin of the method
+    assert invoke("compare", "good", "poor", "--runs", runs, "--resamples", 50).exit_code == 0
 
 
 def test_names_cannot_command_the_terminal(null: Any) -> None:

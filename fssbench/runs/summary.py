@@ -107,7 +107,18 @@ def describe_change(run: StoredRun) -> str:
 
 def format_summary(run: StoredRun) -> bytes:
     """Return the content of `summary.json` as it follows from the counts now."""
-    return format_json({"schema": SCHEMA, **_make_summary(run, score_run(run))}).encode()
+    return _format(_make_summary(run, score_run(run)))
+
+
+def format_earlier_summary(run: StoredRun) -> bytes:
+    """Return `summary.json` as earlier versions wrote it, which did not mark repeated supports."""
+    summary = _make_summary(run, score_run(run))
+    marks = [mark for mark in summary["marks"] if mark.kind != MarkKind.REPEATED_SUPPORTS]
+    return _format({**summary, "marks": marks})
+
+
+def _format(summary: dict[str, Any]) -> bytes:
+    return format_json({"schema": SCHEMA, **summary}).encode()
 
 
 def _list_classes(run: StoredRun) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from fssbench.runs.identity import compose_label
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.redaction import identify_value
 from fssbench.runs.store import SUMMARY, StoredRun, compute_seal, read_manifest, read_run
-from fssbench.runs.summary import format_summary
+from fssbench.runs.summary import format_earlier_summary, format_summary
 
 
 class Outcome(StrEnum):
@@ -185,6 +185,10 @@ def _check_summary(run: StoredRun) -> Finding:
         return Finding("summary", Outcome.DIFFERS, str(error))
     if stored == format_summary(run):
         return Finding("summary", Outcome.EQUAL)
+    if stored == format_earlier_summary(run):
+        return Finding(
+            "summary", Outcome.EQUAL, "as an earlier version wrote it, without `repeated supports`"
+        )
     return Finding("summary", Outcome.DIFFERS, "summary.json does not agree with the records")
 
 

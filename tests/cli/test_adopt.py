@@ -18,7 +18,8 @@ import fssbench
 from fssbench.errors import UsageError
 from fssbench.plugins.data_folders import make_class
 from fssbench.plugins.registry import DATASETS
-from fssbench.runs.store import find_run_folders, read_run
+from fssbench.runs.checksums import update_checksum
+from fssbench.runs.store import SUMMARY, find_run_folders, read_run, write_json
 
 DATA_HAVE_ERRORS = 3
 USAGE = 2
@@ -118,6 +119,24 @@ def test_supports_that_repeat_on_own_data_are_marked_in_the_run_and_in_tables(
     refused = run_command("run", "-m", "panet", "-b", "my-domain", "-k", 8, "--protocol", "fssbench")
     assert refused.exit_code == DATA_HAVE_ERRORS
     assert error_names(refused.stderr, "crack (8)", "9 images")
+
+
+def test_a_run_of_an_earlier_version_agrees_although_its_summary_lacks_the_mark_of_repeated_supports(
+    folder: Path, tmp_path: Path
+) -> None:
+    run_command("data", "adopt", folder)
+    forget_all()
+    run_null(tmp_path, "--shot", 8)
+    (path,) = (p for p in find_run_folders(tmp_path / "runs") if read_run(p).plan.shot == 8)
+    summary = json.loads((path / SUMMARY).read_text())
+    mark = "repeated supports (4 of 4 episodes)"
+    others = [each for each in summary["marks"] if each != mark]
+    assert len(others) == len(summary["marks"]) - 1
+    for marks, agrees in ((others, True), (others[1:], False), ([*others[1:], mark], False)):
+        write_json(path / SUMMARY, {**summary, "marks": marks})
+        update_checksum(path, SUMMARY)
+        checked = run_command("verify", path, "--plugin", NULL_PLUGIN)
+        assert (checked.exit_code == 0) == agrees, checked.output
 
 
 def test_who_checks_a_run_on_own_data_is_told_which_option_names_the_folder(

@@ -174,7 +174,12 @@ def _look(name: str, data: str | None, root: Path, splits: str | None, hashes: b
     for variant in cls.card.variants or (None,):
         opened = open_dataset(name, data=data, splits=splits, variant=variant)
         label = f"{name}:{variant}" if variant else name
-        for split in _list_splits(name, variant):
+        try:
+            read_splits = _list_splits(name, variant)
+        except FssbenchError as error:
+            state.problem = str(error).partition(" Next: ")[0]
+            return state
+        for split in read_splits:
             try:
                 pool = list_pool(opened, split)
             except FssbenchError as error:
@@ -207,8 +212,11 @@ def _list_splits(name: str, variant: str | None) -> list[str]:
 
 def _find_refusals(dataset: Dataset, split: str, pool: Pool) -> dict[str, str]:
     """Find the benchmarks that `run` would refuse: classes with too few images, or whose first pair cannot be read."""
+    on_it = find_benchmarks_on(dataset.card.name, dataset.variant)
+    benchmarks = [resolved for resolved in on_it if resolved.benchmark.split == split]
+    tested = {class_id for resolved in benchmarks for fold in resolved.folds for class_id in fold}
+    first = {entry.class_id: entry for entry in reversed(pool.entries) if entry.class_id in tested}
     reader = Reader(dataset)
-    first = {entry.class_id: entry for entry in reversed(pool.entries)}
     unreadable: dict[int, str] = {}
     for class_id, entry in sorted(first.items()):
         try:
@@ -216,12 +224,9 @@ def _find_refusals(dataset: Dataset, split: str, pool: Pool) -> dict[str, str]:
         except FssbenchError as error:
             unreadable[class_id] = str(error).partition(" Next: ")[0].rstrip(".")
     refusals: dict[str, str] = {}
-    for resolved in find_benchmarks_on(dataset.card.name, dataset.variant):
-        if resolved.benchmark.split != split:
-            continue
+    for resolved in benchmarks:
         refused = [*find_refused_folds(dataset, resolved, pool)]
-        tested = {class_id for fold in resolved.folds for class_id in fold}
-        problems = [problem for class_id, problem in unreadable.items() if class_id in tested]
+        problems = [text for i, text in unreadable.items() if any(i in fold for fold in resolved.folds)]
         if refused:
             few = {name: count for _, counts, _ in refused for name, count in counts.items()}
             folds = ", ".join(str(fold) for fold, _, _ in refused)

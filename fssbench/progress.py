@@ -254,7 +254,7 @@ class Progress:
                 self._done_by_part[part] = stored
                 self._stored += stored
                 self.say(
-                    f"{part}: {stored} of {describe_count(planned, 'episode is', 'episodes are')} already stored"
+                    f"{part}: {stored:,} of {describe_count(planned, 'episode is', 'episodes are')} already stored"
                 )
 
         return note

@@ -35,6 +35,9 @@ from fssbench.runs.store import find_run_folders
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+_NAMED = 10
+"""Results that a message names."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
@@ -197,16 +200,28 @@ def explain_refusal(refusal: Refusal) -> str:
 
 
 def explain_left_out(left_out: Iterable[LeftOut]) -> list[str]:
-    """Say which results are in no pair, why, and which option chooses; results of one name and reason share a line."""
+    """Say which results are in no pair, why, and which option chooses; results of one name and reason share a line.
+
+    Of many lines and places, the first ones are named and the others are counted.
+    """
     places: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for each in left_out:
         key = (each.name, each.reason, each.options)
         places.setdefault(key, []).append(f"{each.cell.benchmark} {each.cell.shot}-shot")
-    return [
-        f"{name} on {', '.join(where)} is in no pair: {reason}. Next: `fssbench run` of another method "
+    lines = [
+        f"{name} on {_join_some(where)} is in no pair: {reason}. Next: `fssbench run` of another method "
         + (f"with the same {' and '.join(options)}" if options else "there")
         for (name, reason, options), where in places.items()
     ]
+    further = len(lines) - _NAMED
+    more = [f"further rows in no pair: {further:,}. Next: `fssbench list runs`"] if further > 0 else []
+    return lines[:_NAMED] + more
+
+
+def _join_some(texts: Sequence[str], separator: str = ", ") -> str:
+    """Join texts; of many, the first ones and the number of the others."""
+    more = f"{separator}and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else ""
+    return separator.join(texts[:_NAMED]) + more
 
 
 def compare_methods(
@@ -250,8 +265,8 @@ def compare_methods(
             for run in list(cell.folds.values())[:1]
         )
         raise UsageError(
-            f"no two runs of {', '.join(map(repr, labels))} have equal episodes and sizes, so there is "
-            f"nothing to compare. They are {'; '.join(columns) or 'none'}. Next: `fssbench list runs`"
+            f"no two runs of {_join_some([*map(repr, labels)])} have equal episodes and sizes, so there is "
+            f"nothing to compare. They are {_join_some(columns, '; ') or 'none'}. Next: `fssbench list runs`"
         )
     spreads = estimate_seed_spread(results, resamples=resamples) if pairs else ()
     shown = [*((pair.a, pair.b) for pair in pairs), *(spread.cells for spread in spreads)]

@@ -136,7 +136,7 @@ class RunOutput:
             f", or `{compose_next_command('report', out)}` for the complete runs" if self._evaluations else ""
         )
         self.progress.say(
-            f"{len(self._evaluations)} of {self._runs} runs are complete; {self.progress.done} of "
+            f"{len(self._evaluations)} of {self._runs} runs are complete; {self.progress.done:,} of "
             f"{describe_count(self.prepared.episodes, 'episode')} are stored. The runs are in {out}. "
             f"Next: the same command again, which resumes{report}"
         )

@@ -72,6 +72,21 @@ def test_what_is_in_no_pair_is_told(runs: Path) -> None:
     assert "in no pair" in comparison._repr_html_()
 
 
+def test_of_many_results_the_first_ones_are_named_and_the_others_are_counted(tmp_path: Path) -> None:
+    plan = make_plan("pascal-to-isic2018", 0, 1, 4)
+    for size in range(64, 84):
+        write_run(tmp_path / "runs", replace(plan, size=size), "pmnet")
+    with pytest.raises(UsageError, match="nothing to compare.* 73 px, 4 episodes; and 10 more"):
+        fssbench.compare(runs=tmp_path / "runs", resamples=50)
+    write_run(tmp_path / "runs", replace(plan, size=64), "hsnet")
+    with pytest.warns(UserWarning, match="in no pair") as told:
+        comparison = fssbench.compare(runs=tmp_path / "runs", resamples=50)
+    lines = [str(warning.message) for warning in told if "in no pair" in str(warning.message)]
+    assert len(comparison.left_out) == 19
+    assert sum("input size" in line for line in lines) == 10
+    assert lines[10:] == ["further rows in no pair: 9. Next: `fssbench list runs`"]
+
+
 def test_equal_folders_are_named(runs: Path, tmp_path: Path) -> None:
     one = next(runs.glob("*isic*pmnet*"))
     other = tmp_path / "copy" / one.name

@@ -25,6 +25,9 @@ from .resize import Size, read_size, resize
 
 _VALUES_AT_ONCE = 1 << 18
 """Number of values that each thread norms together, so that they stay in the processor's cache."""
+_DEVIATIONS = 4
+"""Distance of a mean from zero, in standard deviations, up to which sums of squares in single precision give the
+deviation to 0.2 %, with up to 25 million values: half of the rounding of bfloat16."""
 Layer = Callable[[Tensor], Tensor]
 """Anything on images (N, C, h, w)."""
 
@@ -198,18 +201,36 @@ class VolumeGroupNorm(nn.GroupNorm):
         pairs = _view_pairs(volume)
         if pairs is None or not runs_on_processor(volume):
             return self(volume).relu_()
-        if torch.finfo(pairs.dtype).bits < 32:
-            # torch's kernel takes half the time, and errs by less than these numbers are rounded by
-            images = torch.unflatten(pairs, 1, (volume.shape[2], -1)).permute(0, 3, 1, 2)
-            normed = functional.group_norm(images, self.num_groups, self.weight, self.bias, self.eps)
-            torch.clamp_min(normed, 0, out=images)
+        if torch.finfo(pairs.dtype).bits < 32 and self._normalise_by_kernel(pairs):
             return volume
         for episode in pairs:
             parts = episode.split(count_at_once(_VALUES_AT_ONCE, episode.shape[1]))
             scale, shift = self._find_scale(parts)
             for part in parts:
-                torch.addcmul(shift, part, scale, out=part).relu_()
+                single = to_single(part)  # the part itself, unless it is in lower precision
+                torch.addcmul(shift, single, scale, out=single).relu_()
+                if single is not part:
+                    part.copy_(single)
         return volume
+
+    def _normalise_by_kernel(self, pairs: Tensor) -> bool:
+        """Apply norm and ReLU to pairs (B, N, C) in place by torch's kernel, in half the time.
+
+        It sums squares in single precision.  If a mean is several deviations from zero, the error of the deviation
+        may be larger than the rounding of these numbers.  Then nothing is changed.
+
+        Returns:
+            Whether the kernel is precise enough.
+        """
+        batch, count, channels = pairs.shape
+        images = pairs[:, :, None].permute(0, 3, 1, 2)
+        normed, mean, inverse_deviation = torch.native_group_norm(
+            images, self.weight, self.bias, batch, channels, count, self.num_groups, self.eps
+        )
+        precise = bool(((mean * inverse_deviation).abs() < _DEVIATIONS).all())
+        if precise:
+            torch.clamp_min(normed, 0, out=images)
+        return precise
 
     def _find_scale(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Find what each channel is multiplied by, and what is added, from parts (n, C) of an episode."""

@@ -222,6 +222,17 @@ def test_norm_and_bound_keep_bfloat16_and_compute_in_single_precision(order: str
 
 
 @torch.no_grad()
+def test_norm_and_bound_in_bfloat16_are_exact_for_a_mean_of_many_deviations() -> None:
+    """Sums of squares in single precision, as torch's kernel has them, would be wrong by many times the rounding."""
+    norm = VolumeGroupNorm(2, 4)
+    volume = (torch.randn(1, 25, 25, 25, 25, 4) - 20).bfloat16().movedim(-1, 1)
+    expected = nn.functional.group_norm(volume.double(), 2).relu()
+    bounded = norm.normalise_and_bound(volume)
+    assert bounded.data_ptr() == volume.data_ptr()
+    assert ((bounded - expected).abs() <= 2**-8 * expected.abs() + 1e-4).all()
+
+
+@torch.no_grad()
 def test_few_support_cells_are_mixed_in_bfloat16_too() -> None:
     layer = CentrePivotConv4d(6, 4, 3)
     volume = torch.randn(1, 6, 5, 4, 2, 2)

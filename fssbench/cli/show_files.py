@@ -54,7 +54,8 @@ def find_file_kind(name: str) -> str | None:
         if _find_checkpoint_of_training(path).is_file():
             return CHECKPOINT
         if any(path.glob("*/manifest.json")):
-            raise UsageError(f"{name} holds runs. Next: `fssbench list runs {name}`, then show one of them")
+            listing = shlex.join(["fssbench", "list", "runs", name])
+            raise UsageError(f"{name} holds runs. Next: `{listing}`, then show one of them")
         return None
     if not path.is_file():
         if len(path.parts) > 1 or path.suffix in (*_WEIGHTS, ".json", ".jsonl"):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -128,7 +130,10 @@ def test_an_absent_path_is_a_usage_error(name: str) -> None:
     assert "does not exist" in answer.stderr
 
 
-def test_a_folder_of_runs_leads_to_the_list_of_runs(run: Path) -> None:
-    answer = show(run.parent)
+def test_a_folder_of_runs_leads_to_the_list_of_runs(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "my runs"
+    shutil.copytree(run, folder / run.name)
+    answer = show(folder)
     assert answer.exit_code == 2
-    assert "list runs" in answer.stderr
+    (command,) = re.findall("Next: `fssbench (.*?)`", answer.stderr)
+    assert shlex.split(command) == ["list", "runs", str(folder)]

@@ -280,6 +280,9 @@ def command(kind: str, names: tuple[str, ...], as_json: bool, data: str | None, 
     if wrong:
         raise UsageError(f"{wrong[0]} is not the name of a TOML file. Next: `fssbench show {wrong[0]}`")
     named = (*(map(Path, names) if kind == "runs" else ()), *([out] if out else []))
+    for path in named:
+        if not path.exists():
+            raise UsageError(f"{path} does not exist. Next: check the path")
     runs = named or (Path("runs"),)
     rows = list(KINDS[kind](Place(runs, data, files)))
     if as_json:

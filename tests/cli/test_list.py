@@ -149,7 +149,10 @@ def test_runs_are_named_as_every_verb_names_them(null: Any, tmp_path: Path) -> N
     assert list_rows("runs", "--out", str(first), folder=tmp_path).keys() == {one}
     assert list_rows("runs", str(first / one), folder=tmp_path).keys() == {one}
     assert list_rows("runs", str(first), "--out", str(second), folder=tmp_path).keys() == {one, other}
-    assert (
-        f"There are no runs in {tmp_path / 'none'}" in run_command("list", "runs", tmp_path / "none").stderr
-    )
+    missing = run_command("list", "runs", first, tmp_path / "none")
+    assert (missing.exit_code, missing.stdout) == (2, "")
+    assert f"{tmp_path / 'none'} does not exist" in missing.stderr
+    (tmp_path / "none").mkdir()
+    empty = run_command("list", "runs", tmp_path / "none")
+    assert (empty.exit_code, f"There are no runs in {tmp_path / 'none'}" in empty.stderr) == (0, True)
     assert "only benchmarks and suites are defined in files" in run_command("list", "methods", first).stderr

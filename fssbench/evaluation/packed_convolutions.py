@@ -11,6 +11,8 @@ import platform
 import torch
 from torch import Tensor, nn
 
+from fssbench.evaluation.processor_layout import has_hooks
+
 _AUTHORS = frozenset(("fssbench", "torch", "torchvision"))
 """Packages whose modules do not read the weights of a convolution that they contain."""
 
@@ -37,8 +39,8 @@ def pack_convolutions(network: nn.Module, dtype: torch.dtype) -> None:
 
 def _is_plain(convolution: nn.Conv2d) -> bool:
     """Return whether a convolution pads with zeros, as numbers say, and nobody listens to it."""
-    hooked = convolution._forward_hooks or convolution._forward_pre_hooks
-    return convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str) and not hooked
+    pads_plainly = convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
+    return pads_plainly and not has_hooks(convolution)
 
 
 class PackedConvolution(nn.Module):

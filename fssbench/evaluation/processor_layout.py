@@ -72,9 +72,14 @@ def _can_fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     """
     if type(convolution) is not nn.Conv2d and type(convolution).__module__ not in _FAMILIES:
         return False
-    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in (convolution, norm))
+    hooked = has_hooks(convolution) or has_hooks(norm)
     frozen = norm.running_mean is not None and not norm.training
     return type(norm) is nn.BatchNorm2d and frozen and not hooked
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether somebody listens to what a module gets or computes."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 class _Shifted(nn.Module):

@@ -8,7 +8,7 @@ prints the ratios.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -23,6 +23,8 @@ from fssbench.evaluation.packed_convolutions import can_pack
 from fssbench.evaluation.precision import computing_in, require_precision
 from fssbench.loading.backbones import build_backbone
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NOISE = 0.85
 """Share of a measured ratio that must be there; times vary with the machine."""
 PACKED = 1.3
@@ -31,14 +33,6 @@ BFLOAT16 = 1.6
 """How many times as fast HSNet is in bfloat16, as measured, rounded down; docs/performance.md says what is aimed at."""
 IMAGES_PER_EPISODE = 0.346
 """New images of an episode, in 1,000 episodes of a fold with 346 images."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def time_each(works: list[Callable[[], object]], repeats: int = 7) -> list[float]:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from reference_order import in_reference_order
 
 import fssbench
@@ -22,6 +20,8 @@ from fssbench.contracts.episodes import Episode, Plan
 from fssbench.efficiency.loops import compare_loops
 from fssbench.efficiency.measure import BenchRequest, load_for_measuring
 from fssbench.evaluation.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 DATA = os.environ.get("FSSBENCH_DATA")
 """Read here, because each test runs without the settings of whoever started it."""
@@ -59,14 +59,6 @@ def make_plan(shot: int, size: int) -> Plan:
     drawn = [draw.sample(images, 1 + shot) for _ in range(EPISODES)]
     episodes = (Episode(i, CLASS, query, tuple(rest)) for i, (query, *rest) in enumerate(drawn))
     return replace(whole, episodes=tuple(episodes))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
-"""Counts in messages: one thing has the singular."""
+"""Counts and lists in messages: one thing has the singular, and a long list is cut short."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 def describe_count(number: int, one: str, several: str = "") -> str:
@@ -18,3 +20,16 @@ def describe_count(number: int, one: str, several: str = "") -> str:
         '1 image is'
     """
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def join_some(texts: Iterable[str], most: int, separator: str = ", ") -> str:
+    """Join texts; of many, the first `most`, and the number of the others.
+
+    Example:
+        >>> join_some(["a", "b", "c"], 2), join_some(["a", "b", "c"], 1, "; ")
+        ('a, b and 1 more', 'a; and 2 more')
+    """
+    listed = list(texts)
+    further = len(listed) - most
+    more = f"{' ' if separator == ', ' else separator}and {further:,} more" if further > 0 else ""
+    return separator.join(listed[:most]) + more

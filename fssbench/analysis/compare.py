@@ -28,7 +28,7 @@ from fssbench.contracts.results import Cell, Results
 from fssbench.errors import DataError, UsageError, make_unknown_error
 from fssbench.evidence import MORE_QUERIES, TOO_FEW, format_p
 from fssbench.markup import format_interval, make_table
-from fssbench.plural import describe_count
+from fssbench.plural import describe_count, join_some
 from fssbench.runs.equality import Equality, find_equal
 from fssbench.runs.store import find_run_folders
 
@@ -209,19 +209,13 @@ def explain_left_out(left_out: Iterable[LeftOut]) -> list[str]:
         key = (each.name, each.reason, each.options)
         places.setdefault(key, []).append(f"{each.cell.benchmark} {each.cell.shot}-shot")
     lines = [
-        f"{name} on {_join_some(where)} is in no pair: {reason}. Next: `fssbench run` of another method "
+        f"{name} on {join_some(where, _NAMED)} is in no pair: {reason}. Next: `fssbench run` of another method "
         + (f"with the same {' and '.join(options)}" if options else "there")
         for (name, reason, options), where in places.items()
     ]
     further = len(lines) - _NAMED
     more = [f"further rows in no pair: {further:,}. Next: `fssbench list runs`"] if further > 0 else []
     return lines[:_NAMED] + more
-
-
-def _join_some(texts: Sequence[str], separator: str = ", ") -> str:
-    """Join texts; of many, the first ones and the number of the others."""
-    more = f"{separator}and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else ""
-    return separator.join(texts[:_NAMED]) + more
 
 
 def compare_methods(
@@ -265,8 +259,8 @@ def compare_methods(
             for run in list(cell.folds.values())[:1]
         )
         raise UsageError(
-            f"no two runs of {_join_some([*map(repr, labels)])} have equal episodes and sizes, so there is "
-            f"nothing to compare. They are {_join_some(columns, '; ') or 'none'}. Next: `fssbench list runs`"
+            f"no two runs of {join_some(map(repr, labels), _NAMED)} have equal episodes and sizes, so there is "
+            f"nothing to compare. They are {join_some(columns, _NAMED, '; ') or 'none'}. Next: `fssbench list runs`"
         )
     spreads = estimate_seed_spread(results, resamples=resamples) if pairs else ()
     shown = [*((pair.a, pair.b) for pair in pairs), *(spread.cells for spread in spreads)]

@@ -18,7 +18,7 @@ from fssbench.cli.output import emit_json, escape_text, print_table
 from fssbench.cli.run_words import list_run_words, parse_run
 from fssbench.errors import DataError, UsageError
 from fssbench.files.secrets import hide_in_text
-from fssbench.plural import describe_count
+from fssbench.plural import describe_count, join_some
 
 if TYPE_CHECKING:
     from fssbench.evaluation.suite import Request
@@ -277,13 +277,10 @@ def _print_tasks(launch: Launch, request: Request, *, as_json: bool) -> None:
             f"{describe_count(min(at_once, len(launch.tasks)), 'task')} at once"
         )
     if estimate.unmeasured:
-        shown = ", ".join(
-            f"{method} {shot}-shot {size} px" for method, shot, size in estimate.unmeasured[:_SHOWN]
-        )
-        more = f" and {len(estimate.unmeasured) - _SHOWN} more" if len(estimate.unmeasured) > _SHOWN else ""
+        labels = (f"{method} {shot}-shot {size} px" for method, shot, size in estimate.unmeasured)
         click.echo(
-            f"not in the estimate, because not measured: {shown}{more}. Next: `fssbench bench ...` on a machine like "
-            f"the nodes, with --out {request.settings.out}"
+            f"not in the estimate, because not measured: {join_some(labels, _SHOWN)}. "
+            f"Next: `fssbench bench ...` on a machine like the nodes, with --out {request.settings.out}"
         )
 
 

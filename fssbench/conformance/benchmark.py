@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from pathlib import Path
@@ -24,7 +24,7 @@ from fssbench.data.location import find_data_folder, open_dataset
 from fssbench.episodes.sampling import count_few_items, list_classes, list_pool, plan
 from fssbench.errors import DataError, FssbenchError
 from fssbench.plugins.registry import DATASETS
-from fssbench.plural import describe_count
+from fssbench.plural import describe_count, join_some
 
 _SHOWN = 5
 
@@ -90,7 +90,9 @@ def target_has_the_classes(s: _Subject) -> None:
     """The tested data set has every class of every fold."""
     named = list_classes(s.target)
     unknown = sorted({c for fold in s.resolved.folds for c in fold} - named.keys())
-    require(not unknown, f"{s.resolved.benchmark.target!r} has no class {_join(map(str, unknown))}")
+    require(
+        not unknown, f"{s.resolved.benchmark.target!r} has no class {join_some(map(str, unknown), _SHOWN)}"
+    )
 
 
 @_reports_errors
@@ -100,7 +102,7 @@ def classes_have_enough_images(s: _Subject) -> None:
     needed = max(record.shots) + 1
     names = {c: named[c] for fold in s.resolved.folds for c in fold if c in named}
     few = count_few_items(list_pool(s.target, record.split).of_classes(tuple(names)), names, needed)
-    counts = _join(f"{name} ({count})" for name, count in few.items())
+    counts = join_some((f"{name} ({count})" for name, count in few.items()), _SHOWN)
     require(
         not few,
         f"{describe_count(len(few), 'class has', 'classes have')} fewer than {needed} images in split "
@@ -129,7 +131,7 @@ def every_class_is_asked(s: _Subject) -> None:
         require(
             not names,
             f"{len(names)} of {len(drawn.classes)} classes of fold {drawn.fold} have none of its {len(drawn)} "
-            f"episodes: {_join(names)}. More episodes, or another sampler, ask for all",
+            f"episodes: {join_some(names, _SHOWN)}. More episodes, or another sampler, ask for all",
         )
 
 
@@ -143,11 +145,11 @@ def source_has_the_classes(s: _Subject) -> None:
         raise Skipped(f"only `fssbench train` needs the source: {error}") from None
     trained = {c for fold in source.folds for c in fold} if source.folds is not None else set(named)
     unknown = sorted(trained - named.keys())
-    require(not unknown, f"{source.dataset!r} has no class {_join(map(str, unknown))}")
+    require(not unknown, f"{source.dataset!r} has no class {join_some(map(str, unknown), _SHOWN)}")
     names = {c: named[c] for c in sorted(trained)}
     needed = min(record.shots) + 1
     few = count_few_items(pool.of_classes(tuple(names)), names, needed)
-    counts = _join(f"{name} ({count})" for name, count in few.items())
+    counts = join_some((f"{name} ({count})" for name, count in few.items()), _SHOWN)
     require(
         not few,
         f"{describe_count(len(few), 'training class has', 'training classes have')} fewer than {needed} images: "
@@ -190,10 +192,3 @@ def check_benchmark(
     resolved = find_benchmark(benchmark)
     subject = _Subject(resolved, find_data_folder(data), None if splits is None else Path(splits))
     return list(run_checks(BENCHMARK_CHECKS, subject, {}, watch))
-
-
-def _join(names: Iterable[str]) -> str:
-    """Join a few names, and count the others."""
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more

@@ -15,6 +15,7 @@ from fssbench.conformance.subject import MethodSubject
 from fssbench.contracts.methods import Method, supervision_of, trains_backbone
 from fssbench.contracts.prediction import UNNAMED, tell_class_names
 from fssbench.evaluation.isolation import isolated
+from fssbench.plural import join_some
 from fssbench.training.state import list_learnable, list_statistics
 
 _NAMED = 5
@@ -119,12 +120,12 @@ def loss_reaches_what_learns(s: MethodSubject) -> None:
     missed = [name for name, gradient in gradients.items() if gradient is None]
     require(
         not missed,
-        f"no gradient reaches {_join_names(missed)} ({len(missed)} of {len(gradients)} parameters)",
+        f"no gradient reaches {join_some(missed, _NAMED)} ({len(missed)} of {len(gradients)} parameters)",
     )
     infinite = [
         name for name, gradient in gradients.items() if gradient is not None and not gradient.isfinite().all()
     ]
-    require(not infinite, f"the gradient is not finite in {_join_names(infinite)}")
+    require(not infinite, f"the gradient is not finite in {join_some(infinite, _NAMED)}")
     zero = all(gradient is None or not gradient.any() for gradient in gradients.values())
     require(not zero, f"the gradient is zero in all {len(gradients)} parameters")
 
@@ -164,11 +165,6 @@ def stages_learn(s: MethodSubject) -> None:
         )
         finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
         require(finite, f"a gradient of stage {stage!r} is not finite")
-
-
-def _join_names(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 LOSS_CHECKS: tuple[Callable[[MethodSubject], None], ...] = (

@@ -36,6 +36,7 @@ from fssbench.episodes.plan_file import read_plan, write_plan
 from fssbench.errors import DataError, PluginError, UsageError, make_unknown_error
 from fssbench.plugins.calls import plugin_call
 from fssbench.plugins.registry import load_plugins
+from fssbench.plural import join_some
 
 __all__ = ["PROTOCOLS", "plan", "read_plan", "write_plan"]
 
@@ -379,7 +380,7 @@ def _check_counts(
     needed = LEAST if protocol == "published" else shot + 1
     short = [f"{name} ({count})" for name, count in count_few_items(entries, names, needed).items()]
     if short:
-        shown = ", ".join(short[:8]) + (f" and {len(short) - 8} more" if len(short) > 8 else "")
+        shown = join_some(short, 8)
         raise DataError(
             f"{what} cannot be drawn at {shot} shots: {len(short)} of {len(names)} classes have fewer than the "
             f"{needed} images that protocol {protocol!r} needs: {shown}. "

@@ -17,9 +17,12 @@ from fssbench.contracts.companions import list_networks
 from fssbench.contracts.methods import FeatureMethod, Method
 from fssbench.errors import PluginError
 from fssbench.files.state_dicts import digest_state
+from fssbench.plural import join_some
 
 _SHARE = 0.01
 """Part of the time that comparing every byte may take."""
+_NAMED = 3
+"""Tensors or modules that a message names."""
 _NEXT = (
     "Next: adapt in `adapt`, on new tensors or on copies of modules that are gone after the episode; caches are "
     "registered in `__init__` or with persistent=False"
@@ -107,7 +110,7 @@ class WeightsGuard:
         changed = [n for n in before if n in now and now[n] != before[n]]
         other = sorted(before.keys() ^ now.keys())
         if changed or other:
-            self._refuse(_join_names(changed or other))
+            self._refuse(join_some(changed or other, _NAMED))
         self._note_versions()
         if [m.training for m in modules] != flags:
             self._refuse(self._name_changed_flags())
@@ -117,7 +120,7 @@ class WeightsGuard:
         pairs = zip(self._modules, self._flags, strict=True)
         odd = {id(m) for m, flag in pairs if m.training != flag}
         names = [n or "itself" for n, m in self.method.named_modules() if id(m) in odd]
-        return f"the training mode of {_join_names(names)}"
+        return f"the training mode of {join_some(names, _NAMED)}"
 
     def _refuse(self, what: str) -> None:
         text = (
@@ -126,7 +129,3 @@ class WeightsGuard:
         )
         self.method.provenance = self.method.provenance.changed(weights_changed=text)
         raise PluginError(text)
-
-
-def _join_names(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -24,6 +24,7 @@ from typing import IO, Any, Protocol, cast
 from fssbench.errors import DataError
 from fssbench.files.listing import is_system_name
 from fssbench.files.regular import open_regular
+from fssbench.plural import join_some
 
 MOST_ENTRIES = 700_000
 MOST_BYTES = 256 << 30
@@ -263,9 +264,8 @@ def _judge(path: Path, reader: _Reader, size: int, keep: Sequence[str], publishe
 
 
 def _refuse(path: Path, problems: Sequence[str]) -> DataError:
-    more = f"; and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
     return DataError(
-        f"{path} is refused: {'; '.join(problems[:_SHOWN])}{more}. Nothing was unpacked. "
+        f"{path} is refused: {join_some(problems, _SHOWN, '; ')}. Nothing was unpacked. "
         "Next: get the archive from the owner of the data again"
     )
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import struct
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor
 from fssbench.errors import DataError
 from fssbench.files.atomic import replace_file
 from fssbench.files.canonical_json import digest
+from fssbench.plural import join_some
 
 NO_FALLBACK = "fssbench never unpickles code, and no option changes that."
 
@@ -32,6 +33,8 @@ _CONVERT = (
 )
 
 
+_NAMED = 5
+"""Entries that a message names."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 
 
@@ -111,7 +114,9 @@ def _unwrap_state(loaded: object, path: Path) -> dict[str, Tensor]:
     other_entries = [f"{k} ({type(v).__name__})" for k, v in loaded.items() if not isinstance(v, Tensor)]
     if other_entries or not loaded:
         what = (
-            f"entries that are not tensors: {join_some_names(other_entries)}" if other_entries else "no entry"
+            f"entries that are not tensors: {join_some(other_entries, _NAMED)}"
+            if other_entries
+            else "no entry"
         )
         raise DataError(f"{path} is not a state dict: it holds {what}. {_CONVERT}")
     return {strip_module_prefix(str(k)): v for k, v in loaded.items()}
@@ -120,12 +125,6 @@ def _unwrap_state(loaded: object, path: Path) -> dict[str, Tensor]:
 def strip_module_prefix(name: str) -> str:
     """Return the name of an entry without the `module.` of a DataParallel model."""
     return name.removeprefix("module.")
-
-
-def join_some_names(names: Iterable[str]) -> str:
-    """Join up to five names, and say how many more there are, for messages."""
-    listed = list(names)
-    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
 def assign_state(own: Mapping[str, Tensor], given: Mapping[str, Tensor], what: str) -> None:
@@ -149,7 +148,7 @@ def assign_state(own: Mapping[str, Tensor], given: Mapping[str, Tensor], what: s
         if k in given and own[k].shape != given[k].shape
     ]
     faults = [
-        f"{len(names)} {label}: {join_some_names(names)}"
+        f"{len(names)} {label}: {join_some(names, _NAMED)}"
         for label, names in (("missing", missing), ("unknown", extra), ("with another shape", shapes))
         if names
     ]

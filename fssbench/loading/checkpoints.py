@@ -19,13 +19,13 @@ from fssbench.files.hashing import hash_weights_file
 from fssbench.files.secrets import hide_settings
 from fssbench.files.state_dicts import (
     assign_state,
-    join_some_names,
     read_safetensors,
     read_state_dict,
     write_safetensors,
 )
 from fssbench.loading.settings import find_differing_settings, is_accepted
 from fssbench.plugins.calls import plugin_call
+from fssbench.plural import join_some
 
 if TYPE_CHECKING:
     from fssbench.contracts.methods import Method
@@ -56,7 +56,7 @@ def save(method: Method, path: Path, manifest: TrainingManifest, *, half: bool =
         huge = [k for k, v in tensors.items() if not bool(torch.isfinite(v).all())]
         if huge:
             raise DataError(
-                f"the values of {join_some_names(huge)} are beyond the range of half precision. Next: omit --half"
+                f"the values of {join_some(huge, 5)} are beyond the range of half precision. Next: omit --half"
             )
     described = describe_method(method).changed(manifest=manifest)
     header = {"fssbench": json.dumps(described.as_stored(), sort_keys=True)}

@@ -30,6 +30,7 @@ from fssbench.data.picture_names import find_same_pictures
 from fssbench.data.populations import find_pool_marks, make_own_data_mark
 from fssbench.episodes.sampling import list_classes, list_pool, shuffle_items
 from fssbench.errors import DataError, ListError, UsageError
+from fssbench.plural import join_some
 
 STREAM = "train/1"
 """Version of the stream; part of every training's identity."""
@@ -242,7 +243,7 @@ def _require_enough_images(training: TrainingSet, fold: int, shot: int) -> None:
         if len(names) <= shot
     ]
     if short or not training.classes:
-        shown = ", ".join(short[:8]) + (f" and {len(short) - 8} more" if len(short) > 8 else "")
+        shown = join_some(short, 8)
         raise DataError(
             f"training for {training.benchmark} fold {fold} is not possible at {shot} shots: {len(short)} of "
             f"{len(training.classes)} classes have fewer than the {shot + 1} images that an episode needs"

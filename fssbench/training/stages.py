@@ -13,6 +13,7 @@ from fssbench.contracts.methods import Method, owns_backbone
 from fssbench.errors import DataError, UsageError, unknown
 from fssbench.files.hashing import hash_weights_file
 from fssbench.loading import checkpoints
+from fssbench.plural import join_some
 from fssbench.training.episodes import TrainingSet
 
 
@@ -145,9 +146,8 @@ def _require_same_classes(path: Path, manifest: TrainingManifest, source: Traini
     differing = set(manifest.classes) ^ set(source.classes)
     if differing:
         names = dict(zip(manifest.classes, manifest.class_names, strict=False)) | source.classes
-        shown = ", ".join(f"{names.get(c, '?')} (id {c})" for c in sorted(differing)[:8])
+        shown = join_some((f"{names.get(c, '?')} (id {c})" for c in sorted(differing)), 8)
         raise DataError(
-            f"checkpoint {path.name} and this training have other classes of {dataset}: {shown}"
-            f"{f' and {len(differing) - 8} more' if len(differing) > 8 else ''}. Next: train its stage "
-            f"{manifest.stage!r} for the same fold and options"
+            f"checkpoint {path.name} and this training have other classes of {dataset}: {shown}. "
+            f"Next: train its stage {manifest.stage!r} for the same fold and options"
         )

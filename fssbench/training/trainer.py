@@ -39,7 +39,7 @@ from fssbench.images.judgements import DOUBTS
 from fssbench.loading import checkpoints
 from fssbench.loading.contamination import SELECTED_ON_TEST, make_content_ids, make_image_ids
 from fssbench.plugins.calls import plugin_call
-from fssbench.plural import describe_count
+from fssbench.plural import describe_count, join_some
 from fssbench.runs.marks import make_counted_marks
 from fssbench.training.average import Average
 from fssbench.training.batch import Batch
@@ -391,8 +391,7 @@ class _Training:
         names = [
             f"{e.index} (class {self.source.classes[e.class_id]}, query {e.query})" for e in batch.episodes
         ]
-        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        return f"method {self.method.card.name!r}, step {step + 1}, episodes {', '.join(names[:4])}{more}"
+        return f"method {self.method.card.name!r}, step {step + 1}, episodes {join_some(names, 4)}"
 
     def _describe_divergence(self, step: int, what: str, batch: Batch) -> str:
         what = "the gradients are not finite" if what == "gradients" else what

@@ -22,7 +22,7 @@ from fssbench.episodes.sampling import (
 from fssbench.errors import DataError, FssbenchError, PluginError
 from fssbench.images.judgements import DOUBTS
 from fssbench.plugins.calls import plugin_call
-from fssbench.plural import describe_count
+from fssbench.plural import describe_count, join_some
 
 _SHOWN = 8
 
@@ -142,8 +142,7 @@ def find_refused_folds(
 
 def name_few_classes(counts: dict[str, int]) -> str:
     """Name classes with their numbers of images; many are cut short."""
-    shown = ", ".join(f"{name} ({count})" for name, count in [*counts.items()][:_SHOWN])
-    return shown + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
+    return join_some((f"{name} ({count})" for name, count in counts.items()), _SHOWN)
 
 
 def _list_benchmarks_on(dataset: Dataset) -> list[Resolved]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from fssbench.contracts.support_probes import SupportProbe
 from fssbench.errors import DataError
 from fssbench.evaluation.support_effect import Replacements
-from fssbench.plural import describe_count
+from fssbench.plural import describe_count, join_some
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.store import StoredRun
 from fssbench.runs.support_probes import FILE, SUPPORT_PROBES
@@ -32,8 +32,7 @@ def check_probe_file(run: StoredRun) -> list[Finding]:
     replacements = Replacements(run.plan)
     faults = [fault for p in probes.values() if (fault := _find_fault(run, p, replacements))]
     if faults:
-        more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
-        return [Finding(CHECK, Outcome.DIFFERS, f"{faults[0]}{more}")]
+        return [Finding(CHECK, Outcome.DIFFERS, join_some(faults, 1, "; "))]
     return [
         Finding(
             CHECK,

@@ -13,7 +13,7 @@ from fssbench.contracts.marks import MarkKind
 from fssbench.contracts.rounding_probes import RoundingProbe
 from fssbench.errors import DataError
 from fssbench.evaluation.rounding import choose_rounding_episodes
-from fssbench.plural import describe_count
+from fssbench.plural import describe_count, join_some
 from fssbench.runs.records import EpisodeRecord
 from fssbench.runs.rounding_probes import REFERENCES, Reference
 from fssbench.runs.store import StoredRun
@@ -50,8 +50,7 @@ def _check_file(run: StoredRun, reference: Reference) -> list[Finding]:
     chosen = set(choose_rounding_episodes(run.plan, run.manifest.block.batch))
     faults = [fault for p in probes.values() if (fault := _find_fault(run, p, chosen))]
     if faults:
-        more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
-        return [Finding(check, Outcome.DIFFERS, f"{faults[0]}{more}")]
+        return [Finding(check, Outcome.DIFFERS, join_some(faults, 1, "; "))]
     wanted = chosen & run.records.keys()
     if lacking := sorted(wanted - probes.keys()):
         text = (

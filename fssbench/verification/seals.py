@@ -23,7 +23,7 @@ from fssbench.errors import DataError, FssbenchError
 from fssbench.files.regular import read_regular
 from fssbench.files.secrets import HIDDEN
 from fssbench.plugins.registry import METHODS
-from fssbench.plural import describe_count
+from fssbench.plural import describe_count, join_some
 from fssbench.runs.checksums import FILE, find_changed_files, read_checksums
 from fssbench.runs.identity import compose_label
 from fssbench.runs.records import EpisodeRecord
@@ -128,8 +128,7 @@ def _check_content(path: Path) -> tuple[list[Finding], StoredRun | None]:
 def _make_finding(check: str, faults: list[str], detail: str) -> Finding:
     if not faults:
         return Finding(check, Outcome.EQUAL, detail)
-    more = f"; and {len(faults) - 4} more" if len(faults) > 4 else ""
-    return Finding(check, Outcome.DIFFERS, "; ".join(faults[:4]) + more)
+    return Finding(check, Outcome.DIFFERS, join_some(faults, 4, "; "))
 
 
 def _check_seal(manifest: RunManifest, plan: Plan) -> Finding:

@@ -130,7 +130,8 @@ class Extractor:
         if self._layout is torch.contiguous_format:
             return dict(maps)
         dtype = getattr(torch, DTYPES[self._precision])
-        return {tap: put_channels_first(features).to(dtype) for tap, features in maps.items()}
+        copies = put_channels_first([*maps.values()])
+        return {tap: features.to(dtype) for tap, features in zip(maps, copies, strict=True)}
 
     def confirm(self, begun: int | None = None) -> None:
         """Refuse features from `begin` that are not finite; from then on it refuses at each call.

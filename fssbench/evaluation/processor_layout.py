@@ -5,6 +5,8 @@ Channels come last, and a frozen batch norm is part of the convolution before it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import torch
@@ -41,8 +43,20 @@ def put_channels_last(network: nn.Module) -> None:
             weights.data = weights.data.contiguous(memory_format=torch.channels_last)
 
 
-def put_channels_first(features: Tensor) -> Tensor:
-    """Return a map (B, C, h, w) as methods expect it in memory.
+def put_channels_first(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Return maps (B, C, h, w) as methods expect them in memory.
+
+    torch copies each of them with one thread, so on a processor its threads copy several maps at once.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or len(maps) == 1 or maps[0].device.type != "cpu":
+        return [_put_channels_first(features) for features in maps]
+    with ThreadPoolExecutor(threads) as copiers:
+        return list(copiers.map(_put_channels_first, maps))
+
+
+def _put_channels_first(features: Tensor) -> Tensor:
+    """Return a map (B, C, h, w) with channels first.
 
     Matrices (C, h * w) are copied one by one, because torch transposes a matrix in blocks, in half the time.
     """

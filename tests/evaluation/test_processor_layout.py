@@ -117,9 +117,15 @@ def test_norms_of_others_and_norms_that_somebody_listens_to_are_kept() -> None:
     assert isinstance(plain[1], nn.Identity)
 
 
-@pytest.mark.parametrize("shape", [(1, 70, 9, 11), (2, 5, 3, 4), (1, 1, 4, 4), (3, 6, 1, 1)])
-def test_maps_are_put_channels_first_whatever_their_shape(shape: tuple[int, ...]) -> None:
-    features = torch.randn(shape)
-    moved = put_channels_first(features.contiguous(memory_format=torch.channels_last))
-    assert moved.is_contiguous()
-    assert torch.equal(moved, features)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_maps_are_put_channels_first_whatever_their_shape(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    shapes = ((1, 70, 9, 11), (2, 5, 3, 4), (1, 1, 4, 4), (3, 6, 1, 1))
+    maps = [torch.randn(shape) for shape in shapes]
+    last = [features.contiguous(memory_format=torch.channels_last) for features in maps]
+    moved = put_channels_first(last)
+    assert all(features.is_contiguous() for features in moved)
+    assert all(torch.equal(*pair) for pair in zip(moved, maps, strict=True))
+    assert torch.equal(put_channels_first(last[:1])[0], maps[0])

@@ -18,7 +18,15 @@ from .layers.correlation import correlate_levels
 from .layers.feature_maps import list_names, list_stages
 from .layers.module_inputs import record_inputs
 from .layers.resize import double_size, read_size, resize
-from .layers.volume import CentrePivotConv4d, VolumeGroupNorm, Window, apply_blocks, crop, resize_planes
+from .layers.volume import (
+    CentrePivotConv4d,
+    VolumeGroupNorm,
+    Window,
+    apply_blocks,
+    average_support,
+    crop,
+    resize_planes,
+)
 
 if TYPE_CHECKING:
     from fssbench.api import Backbone
@@ -103,7 +111,7 @@ class HypercorrelationHead(nn.Module):
         coarse, middle, fine = map(apply_blocks, self.encoders, volumes, windows)
         mixed = apply_blocks(self.encoder_layer4to3, _add(coarse, middle))
         mixed = apply_blocks(self.encoder_layer3to2, _add(mixed, fine))
-        return mixed.mean(dim=(4, 5))
+        return average_support(mixed)
 
     def decode(self, squeezed: Tensor) -> Tensor:
         """Logits (B, 2, 2h, 2w) from what `squeeze` made (B, width, h, w)."""
@@ -214,7 +222,9 @@ class HSNet(FeatureMethod):
         windows = self.find_windows(support, support_mask)
         objects: dict[str, Tensor] = {}
         for level, window in zip(self._levels, windows, strict=True):
-            mask = crop(resize(support_mask, read_size(support[level[0]])), window)
+            like = support[level[0]]
+            # a mask in single precision would make features of lower precision single
+            mask = crop(resize(support_mask, read_size(like)), window).to(like.dtype)
             objects |= {tap: crop(support[tap][:, 0], window) * mask for tap in level}
         return self.match(query, objects, windows)
 

@@ -40,8 +40,8 @@ def multiply_pairs(
         query: L maps (B, C, hq, wq).  C may differ between them, the plane may not.
         support: L maps (B, C, hs, ws) at the same taps.
         at_least: lower bound of the products; None for none.
-        prepare: what is done to maps (B, C, cells) first, to each cell by itself, in single precision; cells of zeros
-            stay so.
+        prepare: what is done to maps (B, C, cells) first, to each cell by itself, in the precision of the product;
+            cells of zeros stay so.
         bounded: whether products are at most one, so that autocast multiplies in lower precision if no gradient is
             needed.
 
@@ -51,7 +51,7 @@ def multiply_pairs(
     precision = _choose_precision(query[0], bounded=bounded)
 
     def make_ready(cells: Tensor) -> Tensor:
-        return prepare(to_single(cells)).to(precision)
+        return prepare(cells.to(precision))
 
     with torch.autocast(query[0].device.type, enabled=False):
         cells, others = [maps.flatten(2) for maps in query], [maps.flatten(2) for maps in support]
@@ -86,7 +86,7 @@ def _multiply_in_parts(
     (batch, _, count), cells, taps = query[0].shape, support[0].shape[2], len(query)
     seen = find_nonzero(support)
     whole = len(seen) == cells
-    support = [prepare(maps if whole else maps.index_select(2, seen)) for maps in support]
+    support = [prepare(maps if whole else select_cells(maps, seen)) for maps in support]
     shape = batch, count, cells, taps
     lowest = -math.inf if at_least is None else at_least
     left_out = max(lowest, 0.0)
@@ -129,9 +129,17 @@ def _multiply_at_once(
 
 
 def find_nonzero(maps: Sequence[Tensor]) -> Tensor:
-    """Find the cells of maps (B, C, M) that are not zero everywhere: their places (n,).  A NaN is not zero."""
-    ends = torch.stack([end for each in maps for end in (each.amin(dim=(0, 1)), each.amax(dim=(0, 1)))])
-    return (ends != 0).any(dim=0).nonzero()[:, 0]
+    """Find the cells of maps (B, C, M) that are not zero everywhere: their places (n,).  A NaN is not zero.
+
+    A sum of absolute values is zero only if all of them are.  It takes half the time of a minimum and a maximum.
+    """
+    sums = torch.stack([each.abs().sum(dim=(0, 1)) for each in maps])
+    return (sums != 0).any(dim=0).nonzero()[:, 0]
+
+
+def select_cells(maps: Tensor, places: Tensor) -> Tensor:
+    """Select the cells at places (n,) of maps (B, C, M).  torch's own `index_select` takes twice the time."""
+    return maps.gather(2, places.expand(*maps.shape[:2], -1))
 
 
 def to_single(maps: Tensor) -> Tensor:
@@ -140,8 +148,12 @@ def to_single(maps: Tensor) -> Tensor:
 
 
 def scale_cells(maps: Tensor) -> Tensor:
-    """Scale the vectors of maps (B, C, cells) to unit length."""
-    return scale_to_unit(maps, eps=LENGTH_EPS)
+    """Scale the vectors of maps (B, C, cells) to unit length; maps in lower precision stay in it."""
+    if torch.finfo(maps.dtype).bits >= 32:
+        return scale_to_unit(maps, eps=LENGTH_EPS)
+    lengths = to_single(maps).square_().sum(dim=1, keepdim=True).sqrt_()
+    # a product in lower precision takes a third of the time of a quotient in single precision
+    return maps * (lengths + LENGTH_EPS).reciprocal_().to(maps.dtype)
 
 
 def correlate_levels(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .correlation import find_nonzero
+from .correlation import find_nonzero, select_cells
 
 _EPS = 1e-7
 
@@ -38,7 +38,8 @@ def _find_best(cells: Tensor, others: Tensor) -> Tensor:
     if len(inside) == others.shape[1]:
         return _compute_cosines(cells, others).amax(dim=0)
     zeros = cells.new_zeros(1, cells.shape[1])  # the cosine with what is left out
-    return torch.cat([_compute_cosines(cells, others.index_select(1, inside)), zeros]).amax(dim=0)
+    objects = select_cells(others.unsqueeze(0), inside)[0]
+    return torch.cat([_compute_cosines(cells, objects), zeros]).amax(dim=0)
 
 
 def _compute_cosines(cells: Tensor, others: Tensor) -> Tensor:

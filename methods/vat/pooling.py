@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..layers.correlation import find_nonzero, multiply_pairs, scale_cells, to_single
+from ..layers.correlation import find_nonzero, multiply_pairs, scale_cells, select_cells, to_single
 from ..layers.processor import runs_on_processor
 from ..layers.resize import read_size
 from ..layers.volume import Window, apply_over_support, find_window
@@ -78,7 +78,7 @@ def _pool_in_parts(query: Sequence[Tensor], support: Sequence[Tensor], strides: 
     cells, taps = (rows * support_stride, columns * support_stride), len(query)
     count, pooled_query = cells[0] * cells[1], (height // query_stride, width // query_stride)
     offered = [
-        scale_cells(maps.flatten(2).index_select(2, seen)).transpose(1, 2).contiguous() for maps in support
+        scale_cells(select_cells(maps.flatten(2), seen)).transpose(1, 2).contiguous() for maps in support
     ]
     # support cells first in memory, as the convolution over the query plane reads them
     along_query = query[0].new_empty(batch, rows, columns, height, width, taps)

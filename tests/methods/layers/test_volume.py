@@ -15,6 +15,7 @@ from fssbench.methods.layers.volume import (
     add_up,
     apply_over_query,
     apply_over_support,
+    average_support,
     crop,
     resize_planes,
 )
@@ -310,3 +311,25 @@ def test_resize_planes_keeps_corners_and_linear_ramps() -> None:
     assert out.shape == (1, 1, 7, 3, 2, 5)
     assert torch.allclose(out[0, 0, :, 0, 0, 0], torch.arange(7.0) / 2, atol=1e-5)
     assert resize_planes(ramp, (4, 2), (3, 2)) is ramp
+
+
+@pytest.mark.parametrize("plane", [(1, 1), (2, 2), (3, 2)])
+def test_an_average_over_the_support_plane_is_the_mean(plane: tuple[int, int]) -> None:
+    volume = torch.randn(2, 4, 5, *plane, 3).movedim(-1, 1)
+    expected = volume.double().mean(dim=(4, 5))
+    assert torch.allclose(average_support(volume).double(), expected, atol=1e-6)
+    with torch.no_grad():
+        quick = average_support(volume)
+        low = average_support(volume.bfloat16())
+    assert quick.is_contiguous(), "decoders get the same order in memory"
+    assert torch.allclose(quick.double(), expected, atol=1e-6)
+    assert low.dtype == torch.bfloat16
+    assert torch.equal(low, volume.bfloat16().float().mean(dim=(4, 5)).bfloat16())
+
+
+@torch.no_grad()
+def test_an_average_over_four_cells_is_the_mean_to_the_bit() -> None:
+    query_first = torch.randn(1, 7, 6, 2, 2, 40).movedim(-1, 1)
+    support_first = torch.randn(1, 2, 2, 7, 6, 40).permute(0, 5, 3, 4, 1, 2)
+    for volume in (query_first, support_first):
+        assert torch.equal(average_support(volume), volume.mean(dim=(4, 5)))

@@ -71,6 +71,8 @@ _NUMERIC: Mapping[str, Callable[[], Any]] = {
     for name in ("default dtype", "default device", "autocast", "flush denormal", "mkldnn")
 } | _MODES
 """Settings that change the numbers of every method of the process."""
+_COMPILER_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+"""Variable that torch sets as it imports its compiler, at the first step of an optimiser or with timm."""
 _LIBRARIES = ("torch", "torch.nn.functional", "numpy", "PIL.Image")
 """Modules whose functions nobody but a plugin replaces."""
 
@@ -103,7 +105,7 @@ def numbers_kept(what: str) -> Iterator[None]:
         f"{name}.{each}"
         for holder, name, kept in functions
         for each in _list_replaced(kept, vars(holder))
-        if callable(kept[each]) and not _is_of_library(vars(holder).get(each), name)
+        if callable(kept[each]) and not _is_wrapped(kept[each], vars(holder).get(each), name)
     ]
     if changes:
         raise PluginError(
@@ -113,11 +115,16 @@ def numbers_kept(what: str) -> Iterator[None]:
         )
 
 
-def _is_of_library(function: object, holder: str) -> bool:
-    """Return whether the library of a holder has replaced a function itself, as torch does for its compiler."""
-    code = getattr(function, "__code__", None)
+def _is_wrapped(before: object, now: object, holder: str) -> bool:
+    """Return whether the library of a holder has put a wrapper around a function, as torch does for its compiler."""
+    code = getattr(now, "__code__", None)
     home = getattr(sys.modules.get(holder.partition(".")[0]), "__file__", None)
-    return code is not None and home is not None and Path(code.co_filename).is_relative_to(Path(home).parent)
+    return (
+        getattr(now, "__wrapped__", None) is before
+        and code is not None
+        and home is not None
+        and Path(code.co_filename).is_relative_to(Path(home).parent)
+    )
 
 
 def _list_replaced(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -194,7 +201,7 @@ class ProcessState(SettingsState):
         changes += [
             f"environment variable {name}"
             for name in sorted(names)
-            if os.environ.get(name) != self._environment.get(name)
+            if os.environ.get(name) != self._environment.get(name) and name != _COMPILER_FOLDER
         ]
         changes += [
             f"handler of {signal.Signals(number).name}"
@@ -205,7 +212,7 @@ class ProcessState(SettingsState):
             f"function {name}.{each}"
             for holder, name, kept in self._functions.values()
             for each in _list_replaced(kept, vars(holder))
-            if _is_function(kept[each])
+            if _is_function(kept[each]) and not _is_wrapped(kept[each], vars(holder).get(each), name)
         ]
         return changes
 

@@ -194,6 +194,7 @@ class HSNet(FeatureMethod):
     Config: ClassVar[type[MethodConfig]] = HSNetConfig
     shots: ClassVar[Literal["joint", "vote"]] = "vote"
     replayable: ClassVar[bool] = True
+    reads_bfloat16: ClassVar[bool] = True
     shipped: ClassVar[str | None] = "checkpoints"
     recipe: ClassVar[Recipe | None] = Recipe(
         optimizer="adam",

@@ -336,6 +336,9 @@ class FeatureMethod(Method):
     """
 
     needs_backbone: ClassVar[bool] = True
+    reads_bfloat16: ClassVar[bool] = False
+    """Whether `logits` takes features in bfloat16 as `--precision bf16` computes them; for others they are converted to
+    float32.  A derived class says so anew."""
     backbone: Backbone
 
     @property

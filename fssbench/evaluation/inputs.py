@@ -36,7 +36,7 @@ from fssbench.evaluation.feature_store import Maps
 from fssbench.evaluation.read_ahead import EPISODES, ReadAhead
 from fssbench.evaluation.side_stream import SideStream
 from fssbench.evaluation.sources import PIXELS, RAW_PIXELS, Encoder, Source, feature_key
-from fssbench.evaluation.staging import Staging
+from fssbench.evaluation.staging import Staging, says_it_reads_bfloat16
 from fssbench.evaluation.transfers import upload
 from fssbench.images.reading import normalise, resize_image, resize_mask, scale_pixels
 from fssbench.plugins.calls import is_built_in
@@ -60,7 +60,7 @@ class Inputs:
             at the time of hashing.
         workers: number of threads that read images ahead.
         replay: whether the work of backbones may be recorded and replayed, if the device is a CUDA device.
-        precision: of the features, which methods get as float32 all the same.
+        precision: of the features; methods get them as float32 all the same, unless they read bfloat16.
         encoding: methods that may be called here, so that each image is encoded once for those that encode images.
     """
 
@@ -236,7 +236,8 @@ class Inputs:
         buffers = self._buffers if buffers is None else buffers
         support_mask = self._stage_masks(buffers, masks)
 
-        staging = Staging(buffers, lends=lends, trusted=trusted)
+        widens = not says_it_reads_bfloat16(method)
+        staging = Staging(buffers, lends=lends, trusted=trusted, widens=widens)
         stage = staging.stage
         staged: tuple[Any, Any]
         if source.encoder is not None:

@@ -231,6 +231,23 @@ def test_features_of_one_precision_are_never_taken_for_the_other(null, tmp_path,
     assert len(list(tmp_path.glob("*/*.safetensors"))) == 4
 
 
+def test_only_a_method_that_says_so_reads_features_in_bfloat16(null):
+    dataset, plan = null_dataset(null), null.plan(1, size=64, shot=2)
+    hsnet = fssbench.load_method("hsnet", weights="random", backbone=register_small_backbone())
+    derived = fssbench.load_method("hsnet", weights="random", backbone=hsnet.backbone.name)
+    derived.__class__ = type("Derived", (type(hsnet),), {})
+    inputs = Inputs(dataset, 64, torch.device("cpu"), FeatureCache(1 << 30), precision="bf16")
+    inputs.expect([hsnet, derived], [plan[0]] * 2)
+    for side in (0, 1):
+        low, single = (inputs.of(each, plan[0])[side] for each in (hsnet, derived))
+        assert {each.dtype for each in low.values()} == {torch.bfloat16}
+        assert {each.dtype for each in single.values()} == {torch.float32}
+        assert all(torch.equal(low[tap].float(), single[tap]) for tap in low)
+    places = {maps.data_ptr() for each in inputs.cache._cached.values() for maps in each.maps.values()}
+    query = inputs.of(hsnet, plan[0])[0]
+    assert {maps.data_ptr() for maps in query.values()} <= places, "they are read where the cache holds them"
+
+
 def test_a_configuration_file_and_plan_files_take_the_precision(null, tmp_path):
     config = tmp_path / "run.toml"
     config.write_text('precision = "bf16"\nmethod = ["null"]\nbenchmark = ["nulldata"]\nshot = [1]\n')

@@ -58,6 +58,23 @@ def test_the_window_of_the_object_changes_nothing(
 
 
 @torch.no_grad()
+def test_features_in_bfloat16_give_the_same_logits_but_for_rounding(tiny: Callable[..., Any]) -> None:
+    torch.manual_seed(0)
+    method = HSNet(HSNet.Config(), tiny()).eval()
+    mask = torch.zeros(2, 1, 96, 96)
+    mask[0, :, 10:50, 30:70] = 1
+    mask[1] = torch.rand(1, 96, 96)
+    query, support = method.read(torch.randn(2, 3, 96, 96), torch.randn(2, 1, 3, 96, 96))
+    exact = method.logits(query, support, mask)
+    low = [{tap: maps.bfloat16() for tap, maps in each.items()} for each in (query, support)]
+    before = [{tap: maps.clone() for tap, maps in each.items()} for each in low]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = method.logits(*low, mask)
+    assert (rounded - exact).abs().max() < 0.05 * exact.abs().max()
+    assert all(torch.equal(a[tap], b[tap]) for a, b in zip(low, before, strict=True) for tap in a)
+
+
+@torch.no_grad()
 def test_the_vote_follows_the_reference(tiny: Callable[..., Any], episodes: Any) -> None:
     torch.manual_seed(3)
     method = HSNet(HSNet.Config(), tiny()).eval()

@@ -12,7 +12,7 @@ from fssbench.contracts.methods import Method, reads_raw_pixels
 from fssbench.episodes.synthetic import SIDE, Synthetic
 from fssbench.errors import FssbenchError
 from fssbench.evaluation.isolation import isolated
-from fssbench.loading.load import load_method
+from fssbench.loading.load import load_method, require_taps
 from fssbench.plugins.process_state import ProcessState
 
 SMALL_BACKBONE = "efficientnet-lite0"
@@ -57,7 +57,9 @@ class MethodSubject:
             weights = None if self.backbone is None else "random"
             return self._load(backbone=self.backbone, weights=weights, seed=seed, **settings)
         try:
-            return self._load(backbone=SMALL_BACKBONE, weights="random", seed=seed, **settings)
+            method = self._load(backbone=SMALL_BACKBONE, weights="random", seed=seed, **settings)
+            require_taps(method)
+            return method
         except FssbenchError:  # some methods do not accept the small backbone
             return self._load(weights="random", seed=seed, **settings)
 

@@ -21,7 +21,7 @@ from fssbench.evaluation.feature_store import Maps
 from fssbench.evaluation.method_call import call_method
 from fssbench.evaluation.precision import computing_in
 from fssbench.loading.backbones import find_backbone_source
-from fssbench.loading.load import find_method_source
+from fssbench.loading.load import find_method_source, require_taps
 from fssbench.plugins.calls import is_built_in
 
 PIXELS = "pixels"
@@ -129,6 +129,7 @@ def feature_key(method: Method) -> Hashable:
         return RAW_PIXELS
     if not reads_features(method) or method.backbone is None:
         return PIXELS
+    require_taps(method)
     backbone = method.backbone
     # its structure is part of the key: if a plugin changed a stride, other methods must not get those features
     built = hashlib.sha256(f"{type(backbone).__qualname__} {backbone!r}".encode()).hexdigest()

@@ -31,7 +31,7 @@ from fssbench.evaluation.precision import require_precision
 from fssbench.evaluation.settings import Evaluation, Settings, make_cache
 from fssbench.evaluation.walk import Watch
 from fssbench.files.writable import require_writable
-from fssbench.loading.load import load_method
+from fssbench.loading.load import load_method, require_taps
 from fssbench.loading.required_weights import require_weights
 from fssbench.loading.weights_choice import Choice, choose_weights, explain_weights_on_command_line
 from fssbench.plugins.registry import DATASETS, METHODS
@@ -442,7 +442,7 @@ class _Loader:
         if needs_checkpoint(cls) and choice.checkpoint is None:
             self._notes.append(f"{name}: no checkpoint, its weights come from a seed; marked untrained")
         require_weights(cls, choice, request.weights, ablate=request.ablate, download=request.download)
-        return load_method(
+        method = load_method(
             cls,
             backbone=choice.backbone,
             weights=request.weights,
@@ -453,6 +453,8 @@ class _Loader:
             force=request.force,
             **choice.config,
         )
+        require_taps(method)
+        return method
 
 
 def _join_errors(problems: Sequence[FssbenchError]) -> FssbenchError:

@@ -17,6 +17,7 @@ from fssbench.contracts.companions import Companion, CompanionIdentity, list_net
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.contracts.methods import (
+    FeatureMethod,
     Method,
     MethodConfig,
     collect_method_weights,
@@ -290,10 +291,32 @@ def _construct(cls: type[Method], settings: MethodConfig, backbone: Backbone | N
             with ExitStack() as stack:
                 if not cls.__module__.startswith("fssbench."):
                     stack.enter_context(numbers_kept(f"{what}: its `__init__`"))
-                stack.enter_context(plugin_call(f"{what} cannot be built with {settings!r}:"))
+                hint = "" if backbone is None else _compare_with_card(cls, backbone.name)
+                stack.enter_context(plugin_call(f"{what} cannot be built with {settings!r}:", hint=hint))
                 return cls(settings, backbone)
         finally:
             drop_aliases()
+
+
+def require_taps(method: Method) -> None:
+    """Refuse a method that reads taps which its backbone does not have.
+
+    Raises:
+        PluginError: with the known taps, and the backbone of the card if that is another one.
+    """
+    if isinstance(method, FeatureMethod) and method.backbone is not None:
+        what = f"method {method.card.name!r}"
+        hint = _compare_with_card(type(method), method.backbone.name)
+        with plugin_call(f"{what}: `taps` raised", inside=f"{what} cannot be used", hint=hint):
+            method.backbone.select(method.taps.union)
+
+
+def _compare_with_card(cls: type[Method], backbone: str) -> str:
+    """Say that a method was built on another backbone than that of its card, as on miniature data; or nothing."""
+    own = cls.card.backbone
+    if backbone == own:
+        return ""
+    return f"It was built on {backbone}, and its card names {own}. Next: give backbone {own}, or taps of {backbone}"
 
 
 def require_device(name: str) -> torch.device:

@@ -217,7 +217,7 @@ def was_shown(error: BaseException | None) -> bool:
 
 
 def _join(text: str, hint: str) -> str:
-    return f"{text}. {hint}" if hint else text
+    return f"{text.removesuffix('.')}. {hint}" if hint else text
 
 
 def _walk_frames(step: TracebackType | None) -> Iterator[tuple[FrameType, int]]:

@@ -19,9 +19,10 @@ import fssbench
 from fssbench.api import FeatureMethod, Features, ImageMethod, MethodCard, MethodConfig, Taps
 from fssbench.contracts.backbones import Backbone
 from fssbench.errors import DataError, PluginError, UsageError
+from fssbench.evaluation.sources import feature_key
 from fssbench.loading.backbones import build_backbone
 from fssbench.loading.checkpoints import save
-from fssbench.loading.load import load_method
+from fssbench.loading.load import load_method, require_taps
 from fssbench.loading.settings import RESERVED
 from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.plugins.syntax_digest import hash_syntax
@@ -301,6 +302,37 @@ def test_unknown_methods_and_weights_have_neighbours() -> None:
         load_method("hsnett")
     with pytest.raises(UsageError, match="unknown weights of efficientnet-lite0"):
         load_method(Toy, weights="v9", untrained=True)
+
+
+class Tied(Free):
+    card: ClassVar[MethodCard] = card("tied", trained=False, backbone="dinov2-s")
+
+    @property
+    def taps(self) -> Taps:
+        return Taps(("blocks.11.norm",), ("blocks.11.norm",))
+
+
+class TiedFromTheStart(Tied):
+    def __init__(self, config: Settings, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        assert self.backbone.taps[self.taps.query[0]]
+
+
+def test_a_method_whose_taps_another_backbone_has_is_refused_with_both_names() -> None:
+    method = load_method(Tied, backbone="efficientnet-lite0", weights="random")
+    for refuse in (
+        lambda: require_taps(method),
+        lambda: feature_key(method),
+        lambda: load_method(TiedFromTheStart, backbone="efficientnet-lite0", weights="random"),
+    ):
+        with pytest.raises(
+            PluginError, match=r"'tied' can.*'blocks\.11\.norm'.*[^.]\. It was built on"
+        ) as caught:
+            refuse()
+        assert str(caught.value).endswith(
+            "built on efficientnet-lite0, and its card names dinov2-s. "
+            "Next: give backbone dinov2-s, or taps of efficientnet-lite0"
+        )
 
 
 def test_a_failing_constructor_is_the_plugins_fault() -> None:

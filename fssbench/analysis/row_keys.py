@@ -20,6 +20,7 @@ _FOLD_MARKS: frozenset[str] = frozenset(
         MarkKind.AS_PUBLISHED_TRAINING_MASKS,
         MarkKind.CAPPED,
         MarkKind.CLASSES,
+        MarkKind.COPIED_QUERIES,
         MarkKind.DOUBTFUL_MASKS,
         MarkKind.DOUBTFUL_TRAINING_MASKS,
         MarkKind.FOLDS,

@@ -39,6 +39,7 @@ class MarkKind(StrEnum):
     BATCH = "batch"
     QUERY_AMONG_SUPPORTS = "query among its supports"
     REPEATED_SUPPORTS = "repeated supports"
+    COPIED_QUERIES = "copied queries"
     DOUBTFUL_MASKS = "doubtful masks"
     DOUBTFUL_TRAINING_MASKS = "doubtful training masks"
     AS_PUBLISHED_MASKS = "as-published masks"

@@ -71,6 +71,19 @@ def make_support_marks(plan: Plan, pictures: Pictures) -> list[Mark]:
     return [Mark(MarkKind.QUERY_AMONG_SUPPORTS, f"{count} of {len(plan.episodes)} episodes")] if count else []
 
 
+def make_copy_marks(plan: Plan, pictures: Pictures) -> list[Mark]:
+    """Return the mark of queries on own data that show the same picture under several names; none if there are none.
+
+    Each name counts as a query, so intervals and verdicts rest on fewer pictures than they say.
+    """
+    if not any(mark.kind == MarkKind.OWN_DATA for mark in plan.marks):
+        return []
+    queries = {(episode.class_id, episode.query) for episode in plan}
+    different = {(class_id, pictures.names.get(query) or query) for class_id, query in queries}
+    copies = len(queries) - len(different)
+    return [Mark(MarkKind.COPIED_QUERIES, f"{copies} of {len(queries)} queries")] if copies else []
+
+
 def read_plan_pictures(plan: Plan) -> Pictures:
     """Read the names of the pictures of a plan; none if its data are not on this machine."""
     try:

@@ -25,6 +25,7 @@ from fssbench.data.picture_names import Pictures
 from fssbench.files.plain_names import make_plain_name
 from fssbench.installed import find_version
 from fssbench.runs.early_marks import (
+    make_copy_marks,
     make_method_marks,
     make_size_marks,
     make_support_marks,
@@ -183,6 +184,7 @@ def make_context(method: Method, plan: Plan, pictures: Pictures | None = None) -
         marks=(
             *plan.marks,
             *make_support_marks(plan, pictures),
+            *make_copy_marks(plan, pictures),
             *make_method_marks(method),
             *make_size_marks(method, plan.size),
             *make_training_marks(method, plan, pictures),

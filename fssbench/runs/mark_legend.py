@@ -33,6 +33,7 @@ _LETTERS = {
     "other population": "P",
     "query": "Q",
     "repeated supports": "r",
+    "copied queries": "q",
     "support sets": "B",
     "selected": "V",
     "trained": "X",
@@ -75,6 +76,8 @@ MARK_MEANINGS = {
     "query": "the query is also among its supports, under another name",
     "repeated supports": "some episodes show a support several times, because `published` draws with replacement; "
     "`--protocol fssbench` draws different images",
+    "copied queries": "some queries are copies of another query under another name, so fewer are different than are "
+    "counted, and intervals are too narrow",
     "selected": "the checkpoint was chosen on the test episodes",
     "trained": "tested classes or images were seen in training",
     "joined": "folds of several commands were joined by date; they may come from two trainings or data versions",

@@ -8,6 +8,8 @@ import pytest
 from made_up_plans import drawn, entries_of
 
 from fssbench.contracts.marks import Mark, MarkKind
+from fssbench.data.picture_names import Pictures
+from fssbench.runs.early_marks import make_copy_marks
 from fssbench.runs.marks import make_repeat_marks
 
 OWN = Mark(MarkKind.OWN_DATA, "12 images of mine")
@@ -33,3 +35,15 @@ def test_what_a_published_protocol_repeats_is_not_marked() -> None:
 def test_distinct_supports_have_no_mark() -> None:
     plan = drawn("pascal5i", entries_of(CLASSES), shot=5, protocol="fssbench")
     assert make_repeat_marks(replace(plan, marks=(OWN,))) == []
+
+
+def test_queries_of_own_data_that_show_one_picture_under_several_names_are_counted() -> None:
+    plan = replace(drawn("pascal5i", entries_of(CLASSES)), marks=(OWN,))
+    queries = sorted({(episode.class_id, episode.query) for episode in plan})
+    assert len(queries) == len({query for _, query in queries}) == 60
+    pictures = Pictures(
+        {query: frozenset({f"picture {place // 3}"}) for place, (_, query) in enumerate(queries)}
+    )
+    assert [*map(str, make_copy_marks(plan, pictures))] == ["copied queries (40 of 60 queries)"]
+    assert make_copy_marks(replace(plan, marks=()), pictures) == []
+    assert make_copy_marks(plan, Pictures()) == []

@@ -29,10 +29,11 @@ from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.isolated_method import runs_apart
 from fssbench.evaluation.isolation import generators_kept
+from fssbench.evaluation.kept_masks import KeptMasks
 from fssbench.evaluation.method_run import MethodRun
 from fssbench.evaluation.precision import exact_float32
 from fssbench.evaluation.probing import probe_supports
-from fssbench.evaluation.rounding import probe_rounding
+from fssbench.evaluation.rounding import list_rounding_episodes, probe_rounding
 from fssbench.evaluation.settings import (
     Evaluation,
     Settings,
@@ -40,6 +41,7 @@ from fssbench.evaluation.settings import (
     make_settings,
     select_part,
 )
+from fssbench.evaluation.support_effect import choose_probed_episodes
 from fssbench.evaluation.walk import Watch, walk
 from fssbench.evaluation.weights_guard import WeightsGuard
 from fssbench.kept_memory import freed_memory_kept
@@ -187,6 +189,8 @@ def evaluate_all(
             stack.enter_context(run)
         for run in runs:
             files.write_prefixes(run.path)
+            probed = choose_probed_episodes(plan, settings.sensitivity) if settings.sensitivity else ()
+            run.answers = KeptMasks({*probed, *list_rounding_episodes(run, plan)})
             if resumed is not None and 0 < run.count_done() < run.planned:
                 resumed(run.label, run.count_done(), run.planned)
         failed += walk(

@@ -27,6 +27,7 @@ from fssbench.evaluation.given import Given
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.inspected import InspectedEpisode
 from fssbench.evaluation.isolated_method import IsolatedMethod, runs_apart
+from fssbench.evaluation.kept_masks import KeptMasks
 from fssbench.evaluation.lanes import Lanes, Taken
 from fssbench.evaluation.method_call import EpisodeCall, finish_work_on, segment_episode
 from fssbench.evaluation.pace import Pace
@@ -108,6 +109,8 @@ class MethodRun:
         """Episodes stored since all bytes of the weights were last compared."""
         self.pace = Pace()
         self.repeated = Repeated((), 0)
+        self.answers = KeptMasks(())
+        """Masks of the episodes that are asked again after the others."""
         self._left: set[int] = set()
         """Indices of the episodes that this process has still to compute."""
         self._withheld: EpisodeRecord | None = None
@@ -315,6 +318,7 @@ class MethodRun:
         if self.masks is not None:
             self.masks.save(episode, prediction)
         self.repeated.keep(episode.index, prediction)
+        self.answers.keep(episode.index, prediction)
         if stored is None:
             if self.panels.wanted(episode.index):
                 self.panels.save(episode, prediction, target)

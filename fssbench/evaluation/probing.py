@@ -1,6 +1,6 @@
 """Asks some episodes of a run a second time, with supports of another class, and stores the counts beside the run.
 
-The first answer is computed again too, and must give the counts that the run has stored.
+A first answer that another process gave is computed again, and must give the counts that the run has stored.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _probe_episode(run: MethodRun, index: int, replacements: Replacements, input
     episode = run.plan[index]
     replacement = replacements.find(episode)
     target = inputs.target(episode, original=run.score_size == "original")
-    first = predict_stored_mask(run, episode, inputs, target)
+    first = find_stored_mask(run, episode, inputs, target)
     second = run.predict_mask(
         replacement.episode, inputs, target, named=episode.class_id, inverted=replacement.inverted
     )
@@ -99,15 +99,15 @@ def _probe_episode(run: MethodRun, index: int, replacements: Replacements, input
     )
 
 
-def predict_stored_mask(
-    run: MethodRun, episode: Episode, inputs: Inputs, target: Target
-) -> NDArray[np.bool_]:
-    """Predict the mask (H, W) of a counted episode again.
+def find_stored_mask(run: MethodRun, episode: Episode, inputs: Inputs, target: Target) -> NDArray[np.bool_]:
+    """Find the mask (H, W) of a counted episode; it is predicted again if this process did not predict it.
 
     Raises:
         RunFolderError: if its counts are not those that the run has stored.
     """
-    mask = run.predict_mask(episode, inputs, target)
+    mask = run.answers.get(episode.index)
+    if mask is None:
+        mask = run.predict_mask(episode, inputs, target)
     record = run.writer.done[episode.index]
     if count_pixels(mask, target) != (record.inter, record.union):
         raise RunFolderError(

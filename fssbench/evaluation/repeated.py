@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fssbench.contracts.episodes import Episode
+from fssbench.evaluation.kept_masks import KeptMasks
 
 MOST = 5
 """Largest number of episodes of a run that are computed again."""
@@ -38,15 +39,14 @@ class Repeated:
     def __init__(self, episodes: Sequence[Episode], most: int) -> None:
         number = min(most, len(episodes), max(LEAST, int(SHARE * len(episodes))))
         self.episodes = [episodes[k * len(episodes) // number] for k in reversed(range(number))]
-        self._indices = {episode.index for episode in self.episodes}
-        self._masks: dict[int, NDArray[np.uint8]] = {}
+        self._masks = KeptMasks(episode.index for episode in self.episodes)
 
     def keep(self, index: int, prediction: NDArray[np.bool_]) -> None:
-        """Keep the mask of an episode that will be computed again, one bit per pixel."""
-        if index in self._indices:
-            self._masks[index] = np.packbits(prediction)
+        """Keep the mask of an episode, if it will be computed again."""
+        self._masks.keep(index, prediction)
 
     def count_differing(self, index: int, prediction: NDArray[np.bool_]) -> int:
         """Count the pixels in which a mask differs from that of the first time."""
-        first = np.unpackbits(self._masks[index], count=prediction.size)
-        return int(np.count_nonzero(first != prediction.reshape(-1)))
+        first = self._masks.get(index)
+        assert first is not None  # it was stored by this process
+        return int(np.count_nonzero(first != prediction))

@@ -18,7 +18,7 @@ from fssbench.evaluation.batched_run import BatchedRun
 from fssbench.evaluation.batches import select_batch
 from fssbench.evaluation.inputs import Inputs
 from fssbench.evaluation.method_run import MethodRun
-from fssbench.evaluation.probing import count_pixels, predict_stored_mask, probe_each
+from fssbench.evaluation.probing import count_pixels, find_stored_mask, probe_each
 from fssbench.evaluation.settings import Settings, select_part
 from fssbench.evaluation.support_effect import choose_probed_episodes
 from fssbench.runs.probe_log import StoredProbes
@@ -52,6 +52,13 @@ def choose_rounding_episodes(plan: Plan, batch: int) -> tuple[int, ...]:
     return tuple(sorted(chosen)[:EPISODES])
 
 
+def list_rounding_episodes(run: MethodRun, plan: Plan) -> tuple[int, ...]:
+    """List the episodes of a run that are computed in an exact way too; none if the run itself is exact."""
+    if not any(reference.applies_to(run.manifest.block) for reference in REFERENCES):
+        return ()
+    return choose_rounding_episodes(plan, run.batch)
+
+
 def probe_rounding(
     runs: Sequence[MethodRun], plan: Plan, settings: Settings, inputs: Inputs, exact: Inputs
 ) -> list[tuple[Method, FssbenchError]]:
@@ -70,10 +77,10 @@ def probe_rounding(
     part = {episode.index for episode in select_part(plan, settings)}
 
     def probe(run: MethodRun) -> None:
+        chosen = part.intersection(list_rounding_episodes(run, plan)) & run.writer.done.keys()
         for reference in REFERENCES:
             if reference.applies_to(run.manifest.block):
-                chosen = part.intersection(choose_rounding_episodes(plan, run.batch))
-                _probe_run(run, reference, sorted(chosen & run.writer.done.keys()), inputs, exact)
+                _probe_run(run, reference, sorted(chosen), inputs, exact)
 
     return probe_each(runs, probe)
 
@@ -97,7 +104,7 @@ def _probe_episode(
 ) -> RoundingProbe:
     episode = run.plan[index]
     target = inputs.target(episode, original=run.score_size == "original")
-    rounded = predict_stored_mask(run, episode, inputs, target)
+    rounded = find_stored_mask(run, episode, inputs, target)
     if reference is FLOAT32:
         second = run.predict_mask(episode, exact, target, precision="float32")
     else:

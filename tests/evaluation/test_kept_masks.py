@@ -33,3 +33,10 @@ def test_a_kept_mask_does_not_follow_its_reader() -> None:
     again = masks.get(0)
     assert again is not None
     assert again.all()
+
+
+def test_masks_without_room_are_not_kept() -> None:
+    masks = KeptMasks(range(9), room=20)
+    for index, side in enumerate((10, 8, 9, 3, 1)):  # 13, 8, 11, 2 and 1 bytes
+        masks.keep(index, np.ones((side, side), np.bool_))
+    assert [index for index in range(9) if masks.get(index) is not None] == [0, 3, 4]

@@ -62,7 +62,9 @@ class Answer:
 
 
 class IsolatedMethod:
-    """A method in a separate process.
+    """A method in a separate process, and a second one that has seen no episode, for those that are computed again.
+
+    What the method kept of the episodes, such as its answer to a query, is not there.
 
     Args:
         guard: the method with its weights as they were noted.
@@ -82,7 +84,8 @@ class IsolatedMethod:
         self._mask = torch.empty(0)
         self._deadline = 0.0
         work = _Work(guard, source, self._memory, torch.get_num_threads())
-        self._process = ChildProcess(work.answer, self._name)
+        self._process = self._first = ChildProcess(work.answer, self._name)
+        self._second = ChildProcess(work.answer, self._name)
 
     @property
     def is_busy(self) -> bool:
@@ -107,6 +110,8 @@ class IsolatedMethod:
             call: what the method is told beside these.
             repeated: whether this is not the first time, so that the weights need not be compared.
         """
+        if repeated:
+            self._process = self._second
         self._mask = self.buffers.get("answer", call.size, torch.empty(0, dtype=torch.uint8))
         message = {
             "inputs": [self._refer(each) for each in inputs],
@@ -141,20 +146,23 @@ class IsolatedMethod:
         return Answer(self._mask.numpy() != 0, seconds, check)
 
     def check_all(self) -> bool:
-        """Let the process compare every byte of the weights.
+        """Let the processes that have predicted compare every byte of the weights.
 
         Raises:
             PluginError: if they changed, or the process has ended.
         """
-        self._ask({"check": True}, self._name)
-        given = self._receive()
-        if "error" in given:
-            raise PluginError(str(given["error"]))
+        for process in dict.fromkeys((self._first, self._process)):
+            self._process = process
+            self._ask({"check": True}, self._name)
+            given = self._receive()
+            if "error" in given:
+                raise PluginError(str(given["error"]))
         return True
 
     def close(self) -> None:
-        """End the process; one that is busy may finish its episode first."""
-        self._process.close()
+        """End the processes; one that is busy may finish its episode first."""
+        self._first.close()
+        self._second.close()
         self._memory.close()
 
     def let_finish(self) -> None:

@@ -159,16 +159,22 @@ def test_threads_of_the_parent_keep_no_child_waiting(null: Any, mini: Path) -> N
     assert null.read_results(apart.path) == null.read_results(here.path)
 
 
-def test_weights_that_change_in_the_process_are_noticed(null: Any) -> None:
-    def logits(self: Any, query: Any, support: Any, support_mask: Any) -> Any:
-        self.scale.data.mul_(2)
-        return null_harness.right(query, support, support_mask)
+def with_scale(null: Any) -> Callable[..., None]:
+    """Return a constructor of a method that has a weight."""
 
     def init(self: Any, *arguments: Any) -> None:
         null.base.__init__(self, *arguments)
         self.scale = torch.nn.Parameter(torch.ones(1))
 
-    bad = null.make_broken("bad", logits=logits, __init__=init)
+    return init
+
+
+def test_weights_that_change_in_the_process_are_noticed(null: Any) -> None:
+    def logits(self: Any, query: Any, support: Any, support_mask: Any) -> Any:
+        self.scale.data.mul_(2)
+        return null_harness.right(query, support, support_mask)
+
+    bad = null.make_broken("bad", logits=logits, __init__=with_scale(null))
     with pytest.raises(PluginError) as caught:
         null.run("runs", null.plan(4), bad, isolate=True)
     error_names(caught.value, "bad", "scale")
@@ -183,6 +189,38 @@ def test_a_method_with_a_memory_is_noticed_in_its_process(null: Any) -> None:
     with pytest.raises(PluginError) as caught:
         null.run("runs", null.plan(6), null.make_broken("memory", logits=logits), isolate=True, repeated=5)
     error_names(caught.value, "memory", "state")
+
+
+def test_a_method_that_keeps_its_answer_of_a_query_is_noticed_in_a_process_that_has_seen_no_episode(
+    null: Any,
+) -> None:
+    """In the process that computed the episodes it would give the kept answers again."""
+    kept: dict[bytes, Any] = {}
+
+    def logits(self: Any, query: Any, support: Any, support_mask: Any) -> Any:
+        name = query.numpy().tobytes()
+        return kept.setdefault(name, null_harness.right(query, support, support_mask) * (-1 if kept else 1))
+
+    with pytest.raises(PluginError) as caught:
+        null.run("runs", null.plan(6), null.make_broken("memory", logits=logits), isolate=True, repeated=5)
+    error_names(caught.value, "memory", "state")
+    assert not read_run(null.find_run("runs")).records
+
+
+def test_weights_that_change_when_episodes_are_computed_again_are_noticed(null: Any) -> None:
+    note = null.folder / "first process"
+
+    def logits(self: Any, query: Any, support: Any, support_mask: Any) -> Any:
+        if not note.exists():
+            note.write_text(str(os.getpid()))
+        if note.read_text() != str(os.getpid()):
+            self.scale.data.mul_(2)
+        return null_harness.right(query, support, support_mask)
+
+    bad = null.make_broken("bad", logits=logits, __init__=with_scale(null))
+    with pytest.raises(PluginError) as caught:
+        null.run("runs", null.plan(4), bad, isolate=True, repeated=5)
+    error_names(caught.value, "bad", "scale")
 
 
 def test_a_slow_method_holds_nobody_back(null: Any) -> None:

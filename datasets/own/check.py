@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fssbench.api import Verification, find_file, hash_present_file
+from fssbench.api import Verification, describe_count, find_file, hash_present_file
 
 from ..shared import checks
 from .annotations import draw_category, load_annotations
@@ -37,7 +37,7 @@ def check_files(report: Verification, description: Description, listing: Listing
     if empty:
         shown = ", ".join(empty[:3]) + (", ..." if len(empty) > 3 else "")
         checks.add_warning(
-            report, ".", f"{len(empty):,} images show no class, so no episode has them ({shown})",
+            report, ".", f"{describe_count(len(empty), 'image')} without a class, so in no episode ({shown})",
             "nothing to do if their masks are empty on purpose",
         )  # fmt: skip
     report.histogram = counts
@@ -50,7 +50,7 @@ def _check_item(report: Verification, description: Description, item: Item) -> t
     if item.mask is None:
         report.masks += 1
         present = _check_regions(report, description, item)
-        truth, place = make_size_image(read_size_of_record(report.root, item)), item.truth
+        truth, place = make_size_image(read_size_of_record(report.root, item)), item.image
     else:
         mask = checks.decode_file(report, item.mask, "mask")
         if mask is None:

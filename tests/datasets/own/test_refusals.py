@@ -171,7 +171,7 @@ def test_files_of_systems_and_upper_case_endings_change_nothing(folder: Path) ->
 def test_an_image_without_the_class_is_counted_and_never_drawn(folder: Path) -> None:
     change_mask(folder, 5, np.zeros_like)
     found = prepare(folder)(folder).verify().findings
-    assert any("1 images show no class" in f.problem and "images/5.png" in f.problem for f in found)
+    assert any("1 image without a class" in f.problem and "images/5.png" in f.problem for f in found)
     assert len(prepare(folder)(folder).pool("test").entries) == 5
 
 
@@ -245,6 +245,18 @@ def test_a_wrong_record_of_annotations_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         prepare(tmp_path)
     assert error_names(error.value, "annotations.json", "annotation 1", "121")
+
+
+def test_an_image_of_another_size_than_its_record_is_named_and_can_be_left_out(tmp_path: Path) -> None:
+    own_folders.write_instances(tmp_path, [own_folders.draw_labels(n) for n in range(4)])
+    turned = tmp_path / "images" / "1.png"
+    Image.open(turned).transpose(Image.Transpose.ROTATE_90).save(turned)
+    draft = prepare(tmp_path)
+    report = draft(tmp_path).verify()
+    assert [(f.path, "transposed" in f.problem) for f in report.findings if f.level == "error"] == [
+        ("images/1.png", True)
+    ]
+    assert call("leave-out-faulty", draft, report).described.leave_out == ("images/1.png",)
 
 
 def test_an_object_without_a_region_takes_its_image_out_of_its_class(tmp_path: Path) -> None:

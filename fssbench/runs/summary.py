@@ -20,7 +20,7 @@ from fssbench.files.regular import read_regular
 from fssbench.metrics import Absent, Score, score, sum_by_class
 from fssbench.runs.checksums import PICTURES, find_changed_files, read_checksums, update_checksum
 from fssbench.runs.marks import make_completeness_marks, make_run_marks
-from fssbench.runs.store import SCHEMA, SUMMARY, StoredRun, format_json, read_run, write_json
+from fssbench.runs.store import SCHEMA, SUMMARY, StoredRun, compute_seal, format_json, read_run, write_json
 
 
 def find_absent_rule(plan: Plan) -> Absent:
@@ -96,12 +96,20 @@ def find_summary_fault(run: StoredRun) -> str:
     )
 
 
+def _find_seal_fault(run: StoredRun) -> str:
+    """Explain that the head of a run, which holds its marks, was edited; only a run without checksums needs this."""
+    sealed = run.manifest.sealed
+    if read_checksums(run.path) is not None or sealed in (None, compute_seal(run.manifest, run.plan)):
+        return ""
+    return "manifest.json or the head of plan.json was changed after it was written"
+
+
 def describe_change(run: StoredRun) -> str:
     """Say that files of a run were changed after it was written, in one line for the user; empty if none was."""
     next_step = f"the figures are those of its records. Next: `fssbench verify {run.path}`"
     if changed := find_changed_files(run.path, leave=PICTURES):
         return f"{run.path} was changed after it was written ({', '.join(changed)}); {next_step}"
-    fault = find_summary_fault(run)
+    fault = _find_seal_fault(run) or find_summary_fault(run)
     return f"{run.path}: {fault}; {next_step}" if fault else ""
 
 

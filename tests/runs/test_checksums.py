@@ -161,6 +161,19 @@ def test_a_run_without_checksums_is_read_and_said_to_be_without(run: Path, conte
     assert "without" in detail
 
 
+def test_edited_marks_of_a_run_without_checksums_are_noticed_by_the_seal(run: Path) -> None:
+    (run / FILE).unlink()
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["context"]["marks"] = ["untrained"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    (note,) = collect([run], resamples=10).notes
+    assert error_names(note, run, "manifest.json", "changed", "fssbench verify")
+    assert "manifest.json" in run_command("score", run).stderr
+    del manifest["sealed"]  # as in a run of an earlier version
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    assert collect([run], resamples=10).notes == ()
+
+
 def test_a_name_outside_the_folder_is_never_read(run: Path) -> None:
     (run / FILE).write_text(json.dumps({"files": {"../../secret": "0" * 64}}))
     assert find_changed_files(run) == {}

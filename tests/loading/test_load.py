@@ -344,7 +344,7 @@ def test_absent_weights_are_said_before_anything_is_built(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.hub, "get_dir", lambda: "nowhere")
     with pytest.raises(
         DataError,
-        match=r"resnet50-0676ba61\.pth.*not on this machine.*Next: the same command with --download",
+        match=r"resnet50-0676ba61\.pth.*Next: the same command with --download",
     ):
         load_method(Toy, backbone="resnet50", untrained=True)
 

@@ -32,6 +32,7 @@ from fssbench.loading import checkpoints
 from fssbench.loading.backbone_weights import RANDOM as RANDOM_ID, choose_default_weights
 from fssbench.loading.backbones import build_backbone, find_backbone_source, list_backbones_with
 from fssbench.loading.pretraining import brings_weights
+from fssbench.loading.replaced_functions import note_functions, refuse_replaced_functions
 from fssbench.loading.settings import make_settings_for_weights
 from fssbench.loading.weights_choice import choose_weights, explain_weights_in_python
 from fssbench.plugins import execution
@@ -150,12 +151,13 @@ def find_method_source(method: Method) -> Source:
     """Return the source files of a method; the provenance of one built without `load_method` is recorded first.
 
     Raises:
-        PluginError: if a file of the plugin was edited after it was imported.
+        PluginError: if a file of the plugin was edited after it was imported, or a function replaced after loading.
     """
     if method not in _SOURCES:
         given = method.provenance.given_values()  # such as a checkpoint that was loaded without load_method
         record_provenance(method)
         method.provenance = method.provenance.changed(**given)
+    refuse_replaced_functions(method)
     return _SOURCES[method]
 
 
@@ -184,6 +186,7 @@ def record_provenance(method: Method, *observed: execution.Observed) -> None:
     for of_network in of_networks.values():
         whole = whole.with_files_of(of_network)
     _SOURCES[method] = whole
+    note_functions(method)
     method.provenance = Provenance(
         method=cls.card.name,
         method_version=_name_distribution(cls),

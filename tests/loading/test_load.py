@@ -22,7 +22,7 @@ from fssbench.errors import DataError, PluginError, UsageError
 from fssbench.evaluation.sources import feature_key
 from fssbench.loading.backbones import build_backbone
 from fssbench.loading.checkpoints import save
-from fssbench.loading.load import load_method, require_taps
+from fssbench.loading.load import find_method_source, load_method, require_taps
 from fssbench.loading.settings import RESERVED
 from fssbench.plugins.registry import METHODS, load_plugin
 from fssbench.plugins.syntax_digest import hash_syntax
@@ -333,6 +333,38 @@ def test_a_method_whose_taps_another_backbone_has_is_refused_with_both_names() -
             "built on efficientnet-lite0, and its card names dinov2-s. "
             "Next: give backbone dinov2-s, or taps of efficientnet-lite0"
         )
+
+
+class Switched(Pixels):
+    """A method whose constructor chooses one of its functions, which its source says."""
+
+    def __init__(self, config: MethodConfig, backbone: Backbone | None = None) -> None:
+        super().__init__(config, backbone)
+        self.logits = self.switched  # type: ignore[method-assign]
+
+    def switched(self, query: Tensor, support: Tensor, support_mask: Tensor) -> Tensor:
+        return -self.conv(query)
+
+
+def test_a_function_that_is_replaced_after_loading_is_refused_because_the_source_does_not_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def other(*_: object) -> None: ...
+
+    switched = load_method(Switched, untrained=True)
+    assert find_method_source(switched).sha256 == switched.provenance.source_sha256
+    on_object, voting, on_backbone, on_class = (load_method(Toy, untrained=True) for _ in range(4))
+    monkeypatch.setattr(on_object, "logits", other)
+    monkeypatch.setattr(voting, "shots", "vote")
+    assert on_backbone.backbone is not None
+    monkeypatch.setattr(on_backbone.backbone, "forward", other)
+    for method, name in ((on_object, "logits"), (voting, "shots"), (on_backbone, "backbone.forward")):
+        with pytest.raises(PluginError, match=rf"'toy': {name} was replaced after"):
+            find_method_source(method)
+    assert find_method_source(on_class).has_file
+    monkeypatch.setattr(Toy, "logits", other)
+    with pytest.raises(PluginError, match="'toy': logits was replaced after"):
+        find_method_source(on_class)
 
 
 def test_a_failing_constructor_is_the_plugins_fault() -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from fssbench.files.hashing import hash_weights_file
 from fssbench.files.secrets import hide_settings
 from fssbench.files.state_dicts import (
     assign_state,
+    digest_state,
     read_safetensors,
     read_state_dict,
     write_safetensors,
@@ -30,6 +32,8 @@ from fssbench.plural import join_some
 if TYPE_CHECKING:
     from fssbench.contracts.methods import Method
 
+_LOADED: WeakKeyDictionary[Method, str] = WeakKeyDictionary()
+"""Hash of the weights that the last checkpoint gave to each method."""
 FORMAT = 1
 """Version of our own checkpoint format."""
 
@@ -125,6 +129,7 @@ def load_own(method: Method, path: Path, *, force: bool = False, stage: str | No
     note_provenance(
         method, checkpoint=path.name, checkpoint_sha256=hash_weights_file(path), training=header.manifest
     )
+    _LOADED[method] = digest_state(collect_method_weights(method))
     if differ:
         forced = Mark(MarkKind.FORCED_CHECKPOINT, f"trained with {'; '.join(differ)}")
         method.provenance = method.provenance.changed(marks=(*method.provenance.marks, forced))
@@ -191,6 +196,15 @@ def load(
     with plugin_call(f"method {method.card.name!r} cannot take the weights of {path}:"):
         method.load_reference(state)
     note_provenance(method, checkpoint=path.name, checkpoint_sha256=hash_weights_file(path))
+    _LOADED[method] = digest_state(collect_method_weights(method))
+
+
+def find_changed_checkpoint(method: Method) -> str | None:
+    """Return the name of the checkpoint whose weights a method had until somebody changed them; else None."""
+    loaded = _LOADED.get(method)
+    if loaded in (None, digest_state(collect_method_weights(method))):
+        return None
+    return method.provenance.checkpoint
 
 
 def describe_method(method: Method) -> CheckpointHeader:

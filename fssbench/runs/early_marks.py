@@ -12,6 +12,7 @@ from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures, count_queries_among_supports
 from fssbench.errors import FssbenchError
+from fssbench.loading.checkpoints import find_changed_checkpoint
 from fssbench.loading.contamination import SELECTED_ON_TEST, count_seen_images, find_seen_classes
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def make_method_marks(method: Method) -> list[Mark]:
         own.append(Mark(MarkKind.RANDOM_BACKBONE, "" if "backbone" in random else ", ".join(random)))
     if further := method.card.further_information:
         own.append(Mark(MarkKind.MORE_INFORMATION, ", ".join(further)))
+    if checkpoint := find_changed_checkpoint(method):
+        own.append(Mark(MarkKind.LOCAL_WEIGHTS, f"changed after {checkpoint} was loaded"))
     return [*own, *method.provenance.marks]
 
 

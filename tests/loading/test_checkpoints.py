@@ -29,6 +29,7 @@ from fssbench.files.hashing import hash_weights_file
 from fssbench.files.state_dicts import NO_FALLBACK, assign_state, digest_state, read_state_dict
 from fssbench.loading.backbones import build_backbone
 from fssbench.loading.checkpoints import load, load_own, read_header, save
+from fssbench.runs.early_marks import make_method_marks
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.tensor([1.0, -1.0])}
 
@@ -483,6 +484,27 @@ def test_load_tells_the_layouts_apart(tmp_path: Path) -> None:
     third = toy(3)
     load(third, tmp_path / "best_model.safetensors")
     assert_same(third.state_dict(), first.state_dict())
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_weights_that_are_changed_after_a_checkpoint_was_loaded_are_marked_as_local(
+    tmp_path: Path, own: bool
+) -> None:
+    """The manifest of the checkpoint does not say what they have learned."""
+    path = tmp_path / ("toy.safetensors" if own else "toy.pt")
+    if own:
+        save(toy(1), path, TrainingManifest(steps=10))
+    else:
+        torch.save({"state_dict": authors(toy(1))}, path)
+    method = toy(1)
+    load(method, path)
+    before = make_method_marks(method)
+    assert not any(mark.kind == "local weights" for mark in before)
+    with torch.no_grad():
+        next(iter(collect_method_weights(method).values())).add_(1)
+    assert make_method_marks(method) == [*before, f"local weights (changed after {path.name} was loaded)"]
+    load(method, path)
+    assert make_method_marks(method) == before
 
 
 def test_hash_of_an_unreadable_file(tmp_path: Path) -> None:

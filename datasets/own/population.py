@@ -57,8 +57,9 @@ def scan_items(root: Path, description: Description, items: Mapping[str, Item]) 
         DataError: for the first file that cannot be read or must not be used.
     """
     rules = {k: v for k, v in description.reading_rules().items() if k not in _ANY}
+    # with the time of the last change, which no copy sets back as it does the time of writing
     states = [
-        [name, item.part.class_id, *(list(_read_state(find_file(root / file))[:2]) for file in item.files)]
+        [name, item.part.class_id, *(list(_read_state(find_file(root / file))[:3]) for file in item.files)]
         for name, item in items.items()
     ]
     memory = scan_path("own", SCAN_VERSION, str(root.resolve()), rules, states)

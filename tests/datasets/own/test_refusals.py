@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -320,6 +321,23 @@ def test_a_folder_that_changed_is_refused_until_it_is_described_again(folder: Pa
     cls = make_class(None, folder)
     assert len(cls(folder).pool("test").entries) == 7
     assert cls.card.title == "Mine"
+
+
+def test_a_mask_that_was_changed_is_noticed_though_its_size_and_time_are_those_of_before(
+    folder: Path,
+) -> None:
+    """As after a copy that keeps times."""
+    mask = folder / "masks" / "1.png"
+    Image.open(mask).save(mask, compress_level=0)  # so every content has the same size
+    call("finish", prepare(folder))
+    assert make_class(None, folder)(folder).pool("test").entries
+    before = mask.stat()
+    Image.open(mask).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mask, compress_level=0)
+    os.utime(mask, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert mask.stat().st_size == before.st_size
+    with pytest.raises(DataError) as error:
+        make_class(None, folder)(folder).pool("test")
+    assert error_names(error.value, "content", "--again")
 
 
 def test_what_can_change_a_figure_changes_the_population_in_the_source_of_the_pool(folder: Path) -> None:

@@ -24,6 +24,7 @@ from fssbench.contracts.support_probes import SupportProbe
 from fssbench.efficiency.store import read_all
 from fssbench.errors import DataError
 from fssbench.evidence import distinct_episodes
+from fssbench.plural import join_some
 from fssbench.runs.copies import drop_copies
 from fssbench.runs.mark_legend import missing_folds_marks
 from fssbench.runs.marks import make_completeness_marks, make_run_marks
@@ -78,7 +79,7 @@ def collect(
                 stored.append(run)
                 places[run.path] = logs.panels
     stored, copies = drop_copies(stored)
-    notes += copies
+    notes += [*copies, *_find_renamed_classes(stored)]
     if not stored:
         where = ", ".join(map(str, paths))
         raise DataError("; ".join([f"no runs found in {where}. Next: `fssbench run --help`", *notes]))
@@ -97,6 +98,24 @@ def collect(
     efficiency, unread = read_all(paths)
     results = Results(runs, cells, resamples, seed, (*notes, *unread), efficiency)
     return replace(results, cells=_mark_best(results))
+
+
+def _find_renamed_classes(runs: Iterable[StoredRun]) -> list[str]:
+    """Explain which classes have other names in some runs of a benchmark, as after an edit of `dataset.toml`."""
+    names: dict[tuple[str, int], tuple[str, str]] = {}
+    renamed: dict[str, dict[int, str]] = {}
+    for run in runs:
+        benchmark = run.manifest.block.benchmark
+        for class_id, name in zip(run.plan.classes, run.plan.class_names, strict=True):
+            first, slug = names.setdefault((benchmark, class_id), (name, run.slug))
+            if first != name:
+                text = f"class {class_id} is {first!r} in {slug} and {name!r} in {run.slug}"
+                renamed.setdefault(benchmark, {}).setdefault(class_id, text)
+    return [
+        f"classes of {benchmark} were renamed between its runs: {join_some([*texts.values()], 3, '; ')}. "
+        "Figures go by the number of the class, so one of the names is wrong"
+        for benchmark, texts in renamed.items()
+    ]
 
 
 def _convert_run(run: StoredRun, notes: list[str], places: Places | None) -> RunResult:

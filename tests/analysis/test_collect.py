@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fssbench.reports.content.model import build_report
+from messages import error_names
 
 from fssbench.analysis.collect import collect
 from fssbench.errors import DataError
@@ -252,6 +253,21 @@ def test_copy_of_a_run_is_counted_once(null):
     assert len(results.cells) == 1
     (note,) = (note for note in results.notes if "same measurement" in note)
     assert str(run.path) in note
+
+
+def test_a_class_that_was_renamed_between_two_runs_is_named_with_both_names(null):
+    """As after an edit of `dataset.toml`: the counts stay, but one of the names is wrong for one of the runs."""
+    plan = null.plan(8)
+    null.run("runs", plan)
+    (other,) = null.run("runs", plan, noisy(null, "noisy", 0.5))
+    assert collect([null.folder / "runs"]).notes == ()
+    stored = json.loads((other.path / "plan.json").read_text())
+    first, second, *rest = stored["class_names"]
+    stored["class_names"] = [second, first, *rest]
+    (other.path / "plan.json").write_text(json.dumps(stored))
+    notes = [note for note in collect([null.folder / "runs"]).notes if "were renamed between" in note]
+    assert len(notes) == 1
+    assert error_names(notes[0], "class 0 is", "class 1 is", first, second, other.path.name)
 
 
 def test_class_without_a_pixel_is_absent(null):

@@ -157,7 +157,7 @@ def find_method_source(method: Method) -> Source:
         given = method.provenance.given_values()  # such as a checkpoint that was loaded without load_method
         record_provenance(method)
         method.provenance = method.provenance.changed(**given)
-    refuse_replaced_functions(method)
+    refuse_replaced_functions(method, _SOURCES[method].files)
     return _SOURCES[method]
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,20 +24,36 @@ def note_functions(method: Method) -> None:
     _NOTED[method] = _collect_functions(method)
 
 
-def refuse_replaced_functions(method: Method) -> None:
+def refuse_replaced_functions(method: Method, files: Iterable[Path]) -> None:
     """Refuse a method whose functions are not those that were noted, as after `method.logits = mine` in a notebook.
 
+    Args:
+        method: the method.
+        files: the files of its source.
+
     Raises:
-        PluginError: if one was replaced, on the object or in its class.
+        PluginError: if one was replaced, on the object or in its class, or one of a module by one of the session.
     """
     noted, now = _NOTED[method], _collect_functions(method)
     replaced = [name for name in {**noted, **now} if noted.get(name) != now.get(name)]
+    replaced += _list_functions_of_session({str(path) for path in files})
     if replaced:
         raise PluginError(
-            f"method {method.card.name!r}: {', '.join(replaced)} was replaced after the method was loaded, so its "
-            "source and the identity of its runs do not have what it computes. Next: put the change into a class that "
+            f"method {method.card.name!r}: {', '.join(replaced)} was replaced after it was loaded, so the "
+            "source and the identity of its runs do not have what is computed. Next: put the change into a class that "
             "derives from this one, with a card of its own, and load that"
         )
+
+
+def _list_functions_of_session(files: set[str]) -> list[str]:
+    """List the functions of a notebook, a script or a session that stand in the modules of these files."""
+    return [
+        f"{each} of {Path(vars(module)['__file__']).name}"
+        for name, module in list(sys.modules.items())
+        if name != "__main__" and isinstance(module, ModuleType) and vars(module).get("__file__") in files
+        for each, value in vars(module).items()
+        if isinstance(value, FunctionType) and value.__globals__.get("__name__") == "__main__"
+    ]
 
 
 def _collect_functions(method: Method) -> dict[str, Any]:

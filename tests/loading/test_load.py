@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import random
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import FunctionType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -365,6 +367,16 @@ def test_a_function_that_is_replaced_after_loading_is_refused_because_the_source
     monkeypatch.setattr(Toy, "logits", other)
     with pytest.raises(PluginError, match="'toy': logits was replaced after"):
         find_method_source(on_class)
+
+
+def test_a_function_of_a_module_that_a_session_has_replaced_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after `method_module.helper = mine` in a notebook: the files of the source do not have it."""
+    of_session = FunctionType(set_double.__code__, {"__name__": "__main__"})
+    monkeypatch.setattr(sys.modules[__name__], "set_double", of_session)
+    with pytest.raises(PluginError, match=r"'toy': set_double of test_load\.py was replaced"):
+        find_method_source(load_method(Toy, untrained=True))
 
 
 def test_a_failing_constructor_is_the_plugins_fault() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fssbench.api import FeatureMethod, Features, MethodCard, MethodConfig, Note, Recipe, Taps
 
-from .layers.correlation import correlate_levels
+from .layers.correlation import correlate_levels, stays_low
 from .layers.feature_maps import list_names, list_stages
 from .layers.module_inputs import record_inputs
 from .layers.resize import double_size, read_size, resize
@@ -224,8 +224,9 @@ class HSNet(FeatureMethod):
         objects: dict[str, Tensor] = {}
         for level, window in zip(self._levels, windows, strict=True):
             like = support[level[0]]
-            # a mask in single precision would make features of lower precision single
-            mask = crop(resize(support_mask, read_size(like)), window).to(like.dtype)
+            mask = crop(resize(support_mask, read_size(like)), window)
+            if stays_low(like):  # a mask in single precision would make the features single
+                mask = mask.to(like.dtype)
             objects |= {tap: crop(support[tap][:, 0], window) * mask for tap in level}
         return self.match(query, objects, windows)
 

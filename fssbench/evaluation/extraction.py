@@ -28,11 +28,10 @@ from fssbench.evaluation.processor_layout import (
     put_channels_last,
 )
 from fssbench.evaluation.recorded_network import RecordedNetwork
-from fssbench.evaluation.recording import says_replayable
 from fssbench.evaluation.transfers import Download
 from fssbench.loading.backbones import find_backbone_source
 from fssbench.plugins import execution
-from fssbench.plugins.calls import plugin_call
+from fssbench.plugins.calls import plugin_call, says_itself
 from fssbench.plugins.import_files import drop_aliases
 from fssbench.plural import describe_count
 
@@ -57,7 +56,9 @@ class Extractor:
         with plugin_call(f"{self._name} cannot be copied:"):
             self._network = copy.deepcopy(backbone).eval()
         self._compute = (
-            RecordedNetwork(self._network) if replay and says_replayable(backbone) else self._network
+            RecordedNetwork(self._network)
+            if replay and says_itself(backbone, "replayable")
+            else self._network
         )
         self._precision = precision
         self._layout = torch.contiguous_format

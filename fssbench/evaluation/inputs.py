@@ -36,7 +36,7 @@ from fssbench.evaluation.feature_store import Maps
 from fssbench.evaluation.read_ahead import EPISODES, ReadAhead
 from fssbench.evaluation.side_stream import SideStream
 from fssbench.evaluation.sources import PIXELS, RAW_PIXELS, Encoder, Source, feature_key
-from fssbench.evaluation.staging import Staging, says_it_reads_bfloat16
+from fssbench.evaluation.staging import Staging, reads_float32_only
 from fssbench.evaluation.transfers import upload
 from fssbench.images.reading import normalise, resize_image, resize_mask, scale_pixels
 from fssbench.plugins.calls import is_built_in
@@ -236,7 +236,8 @@ class Inputs:
         buffers = self._buffers if buffers is None else buffers
         support_mask = self._stage_masks(buffers, masks)
 
-        widens = not says_it_reads_bfloat16(method)
+        # what a method encodes is its own, and so are its types
+        widens = source.encoder is None and reads_float32_only(method, self._precision)
         staging = Staging(buffers, lends=lends, trusted=trusted, widens=widens)
         stage = staging.stage
         staged: tuple[Any, Any]

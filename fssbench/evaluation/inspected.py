@@ -13,6 +13,7 @@ from torch import Tensor
 from fssbench.contracts.episodes import Episode, Plan
 from fssbench.contracts.marks import Mark
 from fssbench.contracts.methods import Method
+from fssbench.contracts.precision import Precision
 from fssbench.data.reader import Reader, Target
 from fssbench.plugins.source_hash import Source
 
@@ -49,3 +50,5 @@ class InspectedEpisode:
     union: tuple[int, int]
     seed: int
     """Seed of the random generators during the prediction."""
+    precision: Precision
+    """In which products and convolutions were computed."""

@@ -431,6 +431,7 @@ class MethodRun:
             episode=given.episode,
             reader=inputs.reader,
             seed=self._seed_of(given.episode),
+            precision=given.precision,
             query=given.query,
             support=given.support,
             support_mask=given.support_mask,

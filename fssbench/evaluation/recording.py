@@ -16,14 +16,6 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-def says_replayable(plugin: object) -> bool:
-    """Return whether the class of a method or backbone says itself that its work may be replayed.
-
-    A class that derives from such a class has code of its own, which may branch on values.
-    """
-    return vars(type(plugin)).get("replayable", False) is True
-
-
 class Replayable(Protocol[T_co]):
     """Recorded work."""
 

@@ -24,8 +24,9 @@ from fssbench.contracts.prediction import decide_masks, predict_shots, require_l
 from fssbench.evaluation.isolation import isolated
 from fssbench.evaluation.method_call import list_tensors
 from fssbench.evaluation.precision import computing_in
-from fssbench.evaluation.recording import Recording, Replayable, Stopwatch, says_replayable
+from fssbench.evaluation.recording import Recording, Replayable, Stopwatch
 from fssbench.evaluation.transfers import Download
+from fssbench.plugins.calls import says_itself
 
 Inputs = tuple[Any, Any, Tensor]
 """Query, supports and support masks, as a method reads them."""
@@ -151,7 +152,7 @@ def make_replays(method: Method, device: torch.device, precision: Precision) -> 
     What a method adapts to each episode, or reads beside tensors, would be that of the recorded episode.
     """
     own_way = bool(method.steps) or Information.CLASS_NAME in method.card.reads
-    usual = says_replayable(method) and not own_way and device.type == "cuda"
+    usual = says_itself(method, "replayable") and not own_way and device.type == "cuda"
     return Replays(method, precision=precision) if usual else None
 
 

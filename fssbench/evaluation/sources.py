@@ -20,6 +20,7 @@ from fssbench.evaluation.extraction import Extractor
 from fssbench.evaluation.feature_store import Maps
 from fssbench.evaluation.method_call import call_method
 from fssbench.evaluation.precision import computing_in
+from fssbench.evaluation.staging import reads_float32_only
 from fssbench.loading.backbones import find_backbone_source
 from fssbench.loading.load import find_method_source, require_taps
 from fssbench.plugins.calls import is_built_in
@@ -62,6 +63,8 @@ class Encoder:
         where = f"method {self._method.card.name!r}, image {item!r}"
         if not self._is_trusted:  # what it reads may be held for others
             maps = {tap: each.clone() for tap, each in maps.items()}
+        if reads_float32_only(self._method, self._precision):
+            maps = {tap: each.float() if each.dtype == torch.bfloat16 else each for tap, each in maps.items()}
         given: Any = dict(maps) if reads_features(self._method) else maps[PIXELS]
 
         def encode() -> Any:

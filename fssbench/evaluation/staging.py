@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fssbench.contracts.methods import Method
+from fssbench.contracts.precision import Precision
 from fssbench.evaluation.apart_maps import ApartMaps
 from fssbench.evaluation.buffers import Buffers
 from fssbench.evaluation.feature_store import Maps
+from fssbench.plugins.calls import says_itself
 
 _ALIGNMENT = 64
 """Bytes to whose multiples torch aligns a new tensor of the processor."""
@@ -63,12 +66,12 @@ class Staging:
         return self._widens and features.dtype == torch.bfloat16
 
 
-def says_it_reads_bfloat16(method: object) -> bool:
-    """Return whether the class of a method says itself that it reads features in bfloat16.
+def reads_float32_only(method: Method, precision: Precision) -> bool:
+    """Return whether a method gets features in bfloat16 as float32.
 
-    A class that derives from such a class has code of its own.
+    In a run in float32 every method does, because a backbone of others may compute them in bfloat16.
     """
-    return vars(type(method)).get("reads_bfloat16", False) is True
+    return precision == "float32" or not says_itself(method, "reads_bfloat16")
 
 
 def _lies_as_a_copy(features: Tensor) -> bool:

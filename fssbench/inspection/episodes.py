@@ -20,6 +20,7 @@ from fssbench.contracts.marks import Mark
 from fssbench.drawing.figure import EpisodePictures
 from fssbench.evaluation.inspected import InspectedEpisode
 from fssbench.evaluation.method_call import call_method
+from fssbench.evaluation.precision import computing_in
 
 MARGIN = "margin of the logits"
 """Name of the map that is made for every method: the logit of the object minus that of the background.  It is positive
@@ -114,9 +115,10 @@ def _compute_maps(seen: InspectedEpisode) -> dict[str, NDArray[np.float32]]:
 
     def compute() -> dict[str, torch.Tensor]:
         inputs = seen.query, seen.support, seen.support_mask
-        logits = method.predict(*inputs, size=size, class_names=class_names, **options)
-        margin = (logits[:, 1] - logits[:, 0]).float().cpu()
-        return {MARGIN: margin, **collect_debug_maps(method, *inputs, class_names)}
+        with computing_in(seen.precision, seen.support_mask.device):
+            logits = method.predict(*inputs, size=size, class_names=class_names, **options)
+            margin = (logits[:, 1] - logits[:, 0]).float().cpu()
+            return {MARGIN: margin, **collect_debug_maps(method, *inputs, class_names)}
 
     maps = call_method(
         compute,

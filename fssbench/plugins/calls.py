@@ -48,6 +48,14 @@ def is_built_in(plugin: object) -> bool:
     return type(plugin).__module__.startswith(_BUILT_IN)
 
 
+def says_itself(plugin: object, name: str) -> bool:
+    """Return whether the class of a plugin itself sets an attribute to true, such as `replayable`.
+
+    It may not hold for a class that derives from it, which has code of its own.
+    """
+    return vars(type(plugin)).get(name, False) is True
+
+
 @contextmanager
 def plugin_call(
     place: str,

@@ -40,8 +40,8 @@ def multiply_pairs(
         query: L maps (B, C, hq, wq).  C may differ between them, the plane may not.
         support: L maps (B, C, hs, ws) at the same taps.
         at_least: lower bound of the products; None for none.
-        prepare: what is done to maps (B, C, cells) first, to each cell by itself, in the precision of the product;
-            cells of zeros stay so.
+        prepare: what is done to maps (B, C, cells) first, to each cell by itself.  Cells of zeros stay so.  It gets
+            maps in single precision, unless they have the lower precision of the product.
         bounded: whether products are at most one, so that autocast multiplies in lower precision if no gradient is
             needed.
 
@@ -51,13 +51,18 @@ def multiply_pairs(
     precision = _choose_precision(query[0], bounded=bounded)
 
     def make_ready(cells: Tensor) -> Tensor:
-        return prepare(cells.to(precision))
+        return prepare(cells if cells.dtype == precision else to_single(cells)).to(precision)
 
     with torch.autocast(query[0].device.type, enabled=False):
         cells, others = [maps.flatten(2) for maps in query], [maps.flatten(2) for maps in support]
         multiply = _multiply_in_parts if runs_on_processor(cells[0]) else _multiply_at_once
         volume = multiply(cells, others, at_least, make_ready)
     return volume.view(-1, *query[0].shape[2:], *support[0].shape[2:], len(query)).movedim(-1, 1)
+
+
+def stays_low(maps: Tensor) -> bool:
+    """Return whether bounded products of these maps, which have a lower precision, are computed in it."""
+    return maps.dtype == _choose_precision(maps, bounded=True)
 
 
 def _choose_precision(maps: Tensor, *, bounded: bool) -> torch.dtype:
@@ -148,11 +153,11 @@ def to_single(maps: Tensor) -> Tensor:
 
 
 def scale_cells(maps: Tensor) -> Tensor:
-    """Scale the vectors of maps (B, C, cells) to unit length; maps in lower precision stay in it."""
-    if torch.finfo(maps.dtype).bits >= 32:
-        return scale_to_unit(maps, eps=LENGTH_EPS)
+    """Scale the vectors of maps (B, C, cells) to unit length.  The result has the precision of the maps."""
+    if maps.dtype != torch.bfloat16:
+        return scale_to_unit(to_single(maps), eps=LENGTH_EPS).to(maps.dtype)
     lengths = to_single(maps).square_().sum(dim=1, keepdim=True).sqrt_()
-    # a product in lower precision takes a third of the time of a quotient in single precision
+    # a product in bfloat16 takes a third of the time of a quotient in single precision
     return maps * (lengths + LENGTH_EPS).reciprocal_().to(maps.dtype)
 
 

@@ -10,6 +10,7 @@ any memory layout.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
@@ -28,6 +29,8 @@ _VALUES_AT_ONCE = 1 << 18
 _DEVIATIONS = 4
 """Distance of a mean from zero, in standard deviations, up to which sums of squares in single precision give the
 deviation to 0.2 %, with up to 25 million values: half of the rounding of bfloat16."""
+_CELLS_SUMMED = 4
+"""Largest number of cells whose average is summed map by map; torch sums up to so many in the same order."""
 Layer = Callable[[Tensor], Tensor]
 """Anything on images (N, C, h, w)."""
 
@@ -156,7 +159,7 @@ def _resize_channels_last(images: Tensor, size: Size) -> Tensor:
 
 def average_support(volume: Tensor) -> Tensor:
     """Average a volume over its support plane: (B, C, hq, wq)."""
-    if not runs_on_processor(volume):
+    if not runs_on_processor(volume) or math.prod(read_size(volume)) > _CELLS_SUMMED:
         return volume.mean(dim=(4, 5))
     # torch sums the few cells after a squeeze one value at a time, in ten times the time of whole maps
     first, *others = to_single(volume).flatten(4).unbind(dim=4)

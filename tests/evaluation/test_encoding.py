@@ -13,6 +13,7 @@ from fssbench.api import EncodingMethod, FeatureMethod, ImageMethod, MethodConfi
 from fssbench.contracts.encoded import Encoded
 from fssbench.efficiency.loops import compare_loops
 from fssbench.errors import PluginError
+from fssbench.evaluation import precision
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.feature_cache import FeatureCache
 from fssbench.evaluation.inputs import Inputs
@@ -78,6 +79,39 @@ def test_an_image_is_encoded_once_and_the_counts_are_those_of_every_episode_by_i
     assert method.calls == []
     assert null.read_results(once.path) == null.read_results(bare.path) == null.read_results(apart.path)
     assert 0 < once.score.miou < 100
+
+
+@pytest.mark.parametrize("on_features", [False, True])
+def test_in_bfloat16_a_process_of_its_own_reads_and_matches_the_same(null, on_features, monkeypatch):
+    """What `encode` reads and `match` reads has the same types, and so the masks are the same to the pixel."""
+    monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: True)
+
+    seen: set[str] = set()
+
+    def encode(self, images):
+        maps = images["half"] if on_features else images
+        fine = (997 * maps).sin()  # moves by much if its input is rounded
+        assert maps.dtype == torch.float32
+        return {"small": self.conv(maps) + self.conv(fine)}
+
+    def match(self, query, support, support_mask):
+        seen.add(str(query["small"].dtype))
+        waves = (997 * (query["small"] - support["small"].mean(1))).sin().mean(1, keepdim=True)
+        fg = functional.interpolate(waves, support_mask.shape[-2:]) + 0.1 * support_mask.mean(1, keepdim=True)
+        return torch.cat([-fg, fg], dim=1)
+
+    cls, backbone = (OnFeatures, Counting()) if on_features else (OnPixels, None)
+    method = make(null, cls, backbone=backbone, encode=encode, match=match)
+    plan = null.plan(8, shot=2)
+    here, apart = (
+        null.run(str(isolate), plan, method, isolate=isolate, precision="bf16", save_masks=True)[0]
+        for isolate in (False, True)
+    )
+    assert null.read_results(here.path) == null.read_results(apart.path)
+    masks = [sorted(path.read_bytes() for path in (run.path / "masks").iterdir()) for run in (here, apart)]
+    assert masks[0] == masks[1]
+    assert len(set(masks[0])) > 1
+    assert seen == {"torch.bfloat16", "torch.float32"}, "the run, and its episodes in float32"
 
 
 def test_what_is_encoded_is_not_extracted_twice_for_another_method(null):

@@ -15,10 +15,11 @@ from fssbench.api import Method
 from fssbench.episodes.synthetic import Synthetic
 from fssbench.evaluation.isolation import isolated
 from fssbench.evaluation.recorded_network import RecordedNetwork
-from fssbench.evaluation.recording import Recording, says_replayable
+from fssbench.evaluation.recording import Recording
 from fssbench.evaluation.replays import Replays
 from fssbench.evaluation.transfers import Download, upload
 from fssbench.loading.backbones import build_backbone
+from fssbench.plugins.calls import says_itself
 from fssbench.plugins.registry import BACKBONES, METHODS
 
 pytestmark = pytest.mark.filterwarnings("error:.*its work on the device")
@@ -86,7 +87,7 @@ def test_replays_of_a_backbone_give_its_features(name_of_network: str, device: s
     if not BACKBONES.get(name_of_network).__dict__.get("replayable"):
         pytest.skip("is not replayed")
     network = build_backbone(name_of_network, weights="random").to(device).eval()
-    assert says_replayable(network)
+    assert says_itself(network, "replayable")
     recorded, taps = RecordedNetwork(network, record), tuple(network.taps)
     images = torch.randn(EPISODES, 1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(device)
     with isolated(0):

@@ -337,8 +337,8 @@ class FeatureMethod(Method):
 
     needs_backbone: ClassVar[bool] = True
     reads_bfloat16: ClassVar[bool] = False
-    """Whether `logits` takes features in bfloat16 as `--precision bf16` computes them; for others they are converted to
-    float32.  A derived class says so anew."""
+    """Whether `logits` accepts features in bfloat16, as `--precision bf16` computes them.  For other methods they are
+    converted to float32.  A derived class must repeat it."""
     backbone: Backbone
 
     @property

@@ -31,7 +31,8 @@ from fssbench.runs.pictures import Thumbnails
 
 _SMALLER = "--batch, --size or --cache-mb"
 _KEPT = 2
-"""Batches whose masks are kept: of the same episodes in both precisions, or with both kinds of supports."""
+"""Batches whose masks are kept: of the same episodes in both precisions, or with both kinds of supports.  The first
+kind is predicted again only in a run that another process has stored."""
 
 
 @dataclass(frozen=True)

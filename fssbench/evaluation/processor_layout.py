@@ -46,7 +46,7 @@ def put_channels_last(network: nn.Module) -> None:
 def put_channels_first(maps: Sequence[Tensor]) -> list[Tensor]:
     """Return maps (B, C, h, w) as methods expect them in memory.
 
-    torch copies each of them with one thread, so on a processor its threads copy several maps at once.
+    torch copies one map with one thread.  On a processor several maps are therefore copied at once.
     """
     threads = torch.get_num_threads()
     if threads == 1 or len(maps) == 1 or maps[0].device.type != "cpu":

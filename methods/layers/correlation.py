@@ -33,8 +33,8 @@ def multiply_pairs(
 ) -> Tensor:
     """Multiply every query cell with every support cell, with one channel per tap.
 
-    The products are computed in single precision under autocast too, because they may reach thousands and a softmax
-    may follow.
+    The products are computed in single precision under autocast too, unless they are bounded: they may reach thousands,
+    and a softmax may follow.
 
     Args:
         query: L maps (B, C, hq, wq).  C may differ between them, the plane may not.

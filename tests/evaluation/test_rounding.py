@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from counting_backbone import Counting, feature_method
 from null_harness import null_dataset, score_episodes
 from PIL import Image
 from small_backbone import register_small_backbone
@@ -250,6 +251,21 @@ def test_only_a_method_that_says_so_reads_features_in_bfloat16(null):
     places = {maps.data_ptr() for each in inputs.cache._cached.values() for maps in each.maps.values()}
     query = inputs.of(hsnet, plan[0])[0]
     assert {maps.data_ptr() for maps in query.values()} <= places, "they are read where the cache holds them"
+
+
+def test_in_a_run_in_float32_every_method_reads_float32(null):
+    class Low(Counting):
+        def forward(self, images, taps):
+            return {tap: maps.bfloat16() for tap, maps in super().forward(images, taps).items()}
+
+    reads = feature_method(null, "reads", Low(), "half")
+    type(reads).reads_bfloat16 = True
+    plan = null.plan(1, size=16)
+    for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        inputs = Inputs(null_dataset(null), 16, torch.device("cpu"), FeatureCache(1 << 20), precision=name)
+        inputs.expect([reads], list(plan))
+        query, support, _ = inputs.of(reads, plan[0])
+        assert query["half"].dtype == support["half"].dtype == dtype
 
 
 def test_a_configuration_file_and_plan_files_take_the_precision(null, tmp_path):

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from fssbench.cli import main
+from fssbench.evaluation import precision
 from fssbench.evaluation.engine import evaluate_all
 from fssbench.evaluation.settings import Settings
 from fssbench.inspection.episodes import MARGIN, Inspection
@@ -137,3 +138,21 @@ def test_errors_of_a_prediction_are_shown_apart(null: Any) -> None:
         missed, false = shown.pictures.predictions["missed"], shown.pictures.predictions["false"]
         assert missed.sum() + false.sum() == shown.union[1] - shown.inter[1]
         assert not (missed & false).any()
+
+
+def test_the_margin_is_that_of_the_precision_of_the_run(
+    null: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The maps are computed as the mask was: here by a product that autocast rounds."""
+    monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: True)
+    body = 'return {"product": (query @ query.transpose(2, 3)).mean(1)}'
+    plugin = ("--plugin", write_plugin(place, body=body), "-m", "shows")
+    products = {}
+    for name in ("float32", "bf16"):
+        words = (*plugin, "--first", 1, "--show", "--json", "--precision", name)
+        answer = run(null, *words, "--show-out", f"look-{name}")
+        assert answer.exit_code == 0, answer.output
+        (shown,) = (json.loads(line) for line in answer.stdout.splitlines())
+        products[name] = shown["maps"]["product"]["range"]
+    assert products["float32"] != products["bf16"]
+    assert np.allclose(products["float32"], products["bf16"], rtol=2**-6)

@@ -75,6 +75,21 @@ def test_features_in_bfloat16_give_the_same_logits_but_for_rounding(tiny: Callab
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_without_autocast_features_in_lower_precision_are_computed_in_float32(
+    dtype: torch.dtype, tiny: Callable[..., Any]
+) -> None:
+    """A backbone of others may give such features in a run in float32."""
+    torch.manual_seed(0)
+    method = HSNet(HSNet.Config(), tiny()).eval()
+    mask = torch.rand(1, 1, 96, 96)
+    query, support = method.read(torch.randn(1, 3, 96, 96), torch.randn(1, 1, 3, 96, 96))
+    low = [{tap: maps.to(dtype) for tap, maps in each.items()} for each in (query, support)]
+    single = [{tap: maps.float() for tap, maps in each.items()} for each in low]
+    assert torch.equal(method.logits(*low, mask), method.logits(*single, mask))
+
+
+@torch.no_grad()
 def test_the_vote_follows_the_reference(tiny: Callable[..., Any], episodes: Any) -> None:
     torch.manual_seed(3)
     method = HSNet(HSNet.Config(), tiny()).eval()

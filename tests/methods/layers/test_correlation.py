@@ -48,6 +48,16 @@ def test_cells_in_bfloat16_are_scaled_by_lengths_in_single_precision() -> None:
 
 
 @torch.no_grad()
+def test_cells_in_float16_are_scaled_without_an_overflow() -> None:
+    """The inverse of the smallest length, 1e5, is larger than the largest number of float16."""
+    maps = torch.randn(2, 70, 11).half()
+    maps[..., 5] = 0
+    scaled = scale_cells(maps)
+    assert scaled.dtype == torch.float16
+    assert torch.equal(scaled, scale_to_unit(maps.float(), eps=LENGTH_EPS).half())
+
+
+@torch.no_grad()
 def test_cells_in_single_precision_are_scaled_to_the_bit() -> None:
     maps = torch.randn(2, 70, 11)
     assert torch.equal(scale_cells(maps), scale_to_unit(maps, eps=LENGTH_EPS))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from fssbench.contracts.datasets import Dataset, Pool, Population
+from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 
 
@@ -67,6 +68,11 @@ def make_own_data_mark(dataset: Dataset, pool: Pool) -> Mark:
     """Return the mark of figures on a user's own images, with which no published figure can be compared."""
     images = len({entry.item for entry in pool.entries})
     return Mark(MarkKind.OWN_DATA, f"{images:,} images of {dataset.card.name}")
+
+
+def is_of_own_data(plan: Plan) -> bool:
+    """Return whether the episodes of a plan show a user's own images."""
+    return any(mark.kind == MarkKind.OWN_DATA for mark in plan.marks)
 
 
 def find_pool_marks(pool: Pool, classes: Collection[int]) -> tuple[Mark, ...]:

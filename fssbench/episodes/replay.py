@@ -10,6 +10,7 @@ from fssbench.benchmarks.catalogue import find_plan_benchmark
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data.location import open_dataset
+from fssbench.data.populations import is_of_own_data
 from fssbench.episodes.plan_file import read_plan
 from fssbench.episodes.sampling import PROTOCOLS, list_pool, plan as draw
 from fssbench.errors import DataError, FssbenchError, UsageError
@@ -46,7 +47,7 @@ def require_known_data(plan: Plan) -> None:
     """
     if plan.dataset in DATASETS.names():
         return
-    if any(mark.kind == MarkKind.OWN_DATA for mark in plan.marks):
+    if is_of_own_data(plan):
         raise UsageError(
             f"the episodes are of own data, {plan.dataset!r}, and no folder of that name is known here. Next: give "
             f"--data-folder {plan.dataset}=DIR, with the folder that the author used"

@@ -11,6 +11,7 @@ from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
 from fssbench.data.location import open_dataset
 from fssbench.data.picture_names import Pictures, count_queries_among_supports
+from fssbench.data.populations import is_of_own_data
 from fssbench.errors import FssbenchError
 from fssbench.loading.checkpoints import find_changed_checkpoint
 from fssbench.loading.contamination import SELECTED_ON_TEST, count_seen_images, find_seen_classes
@@ -79,7 +80,7 @@ def make_copy_marks(plan: Plan, pictures: Pictures) -> list[Mark]:
 
     Each name counts as a query, so intervals and verdicts rest on fewer pictures than they say.
     """
-    if not any(mark.kind == MarkKind.OWN_DATA for mark in plan.marks):
+    if not is_of_own_data(plan):
         return []
     queries = {(episode.class_id, episode.query) for episode in plan}
     different = {(class_id, pictures.names.get(query) or query) for class_id, query in queries}
@@ -119,8 +120,7 @@ def _make_source_marks(manifest: TrainingManifest, plan: Plan) -> list[Mark]:
     """Return the marks of training data that are not the complete source data of the benchmark."""
     own = make_training_data_marks(manifest)
     resolved = find_plan_benchmark(plan)
-    is_own = any(mark.kind == MarkKind.OWN_DATA for mark in plan.marks)
-    if is_own and resolved.id == resolved.benchmark.target:
+    if is_of_own_data(plan) and resolved.id == resolved.benchmark.target:
         return own  # the benchmark that a folder of the user's own is by itself defines no source
     source = resolved.trained_on.dataset
     if manifest.dataset not in (None, source):

@@ -6,6 +6,7 @@ from collections import Counter
 
 from fssbench.contracts.episodes import Plan
 from fssbench.contracts.marks import Mark, MarkKind
+from fssbench.data.populations import is_of_own_data
 from fssbench.images.judgements import AS_PUBLISHED, DOUBTS
 from fssbench.metrics import mark_missing_classes
 from fssbench.runs.rounding_probes import make_rounding_marks
@@ -31,7 +32,7 @@ def make_repeat_marks(plan: Plan) -> list[Mark]:
     published figure, and a class with few images then has fewer different supports than shots.  The mark follows from
     the stored episodes, so runs of earlier versions have it too.
     """
-    if not any(mark.kind == MarkKind.OWN_DATA for mark in plan.marks):
+    if not is_of_own_data(plan):
         return []
     count = sum(len(set(episode.supports)) < len(episode.supports) for episode in plan)
     return [Mark(MarkKind.REPEATED_SUPPORTS, f"{count} of {len(plan)} episodes")] if count else []
